@@ -1,0 +1,1 @@
+"""One network, every deep-learning framework."""
