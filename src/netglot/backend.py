@@ -15,6 +15,9 @@ class Env:
     ``--on name==version`` replaces. ``imports`` are the modules whose import proves the
     environment. ``variables`` are always set; each name in ``threads`` is set to the
     number of threads; ``cpu`` is set where a run must not see an accelerator.
+    ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
+    ``pytorch.txt``) that pip is held to; backends that share an environment name the
+    same list.
     """
 
     python: tuple[str, ...]
@@ -30,3 +33,4 @@ class Env:
         default_factory=lambda: {"CUDA_VISIBLE_DEVICES": "-1"}
     )
     pip_arguments: tuple[str, ...] = ()
+    lock: str = ""

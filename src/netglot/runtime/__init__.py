@@ -1,0 +1,1 @@
+"""Environments, and the processes in which a framework's programs run."""
