@@ -10,9 +10,8 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -56,7 +55,8 @@ class EnvError(UserError):
 @dataclass(frozen=True)
 class Specification:
     """Everything that decides what is installed; environments of one specification are
-    one environment. ``lock`` holds the pins (``name==version``) of the whole list."""
+    one environment. ``lock`` holds the pins (``name==version``) of the whole list.
+    """
 
     python: str
     requirements: tuple[str, ...]
@@ -76,7 +76,8 @@ class Specification:
 class Environment:
     """An environment that is ready. ``versions`` are those of its packages by name;
     ``seconds`` and ``megabytes`` are what building it took; ``provider`` is ``venv`` or
-    ``here`` (an interpreter the user named)."""
+    ``here`` (an interpreter the user named).
+    """
 
     key: str
     interpreter: Path
@@ -91,7 +92,8 @@ class Environment:
 @dataclass(frozen=True)
 class State:
     """What ``netglot env list`` shows: ``state`` is ``ready``, ``can be built`` or
-    ``lacking``; ``detail`` says more in words."""
+    ``lacking``; ``detail`` says more in words.
+    """
 
     state: str
     detail: str
@@ -99,7 +101,7 @@ class State:
 
 
 def envs_folder() -> Path:
-    """Where environments live: ``$NETGLOT_CACHE/envs``, else ``~/.cache/netglot/envs``."""
+    """``$NETGLOT_CACHE/envs``, else ``~/.cache/netglot/envs``."""
     cache = os.environ.get("NETGLOT_CACHE")
     if cache:
         return Path(cache).expanduser().absolute() / "envs"
@@ -150,7 +152,7 @@ def _package(requirement: str) -> str:
 
 
 def ready(env: Env) -> Environment | None:
-    """The environment of ``env`` if one is ready, for any of the Pythons it works with."""
+    """The environment of ``env`` if one is ready, for any of its Pythons."""
     for series in env.python:
         folder = envs_folder() / specification(env, series).key
         found = _read_ready(folder)
@@ -215,7 +217,8 @@ def prepare_all(
     envs: Mapping[str, Env], parallel: int = 2, progress: Progress | None = None
 ) -> dict[str, Environment | EnvError]:
     """Environments of several backends, ``parallel`` at a time, each with its own fate:
-    by name the environment, or the error that says why there is none."""
+    by name the environment, or the error that says why there is none.
+    """
 
     def one(name: str) -> Environment | EnvError:
         try:
@@ -268,7 +271,9 @@ def _build(
     try:
         told = _versions(answer)
     except ValueError as error:
-        raise EnvError(f"The environment of {name} did not name its packages") from error
+        raise EnvError(
+            f"The environment of {name} did not name its packages"
+        ) from error
     environment = Environment(
         key=spec.key,
         interpreter=python,
@@ -314,7 +319,7 @@ def _megabytes(folder: Path) -> float:
 
 
 def _wipe(folder: Path) -> None:
-    """Removes what an interrupted build left, first of all its pip if that still runs."""
+    """Removes what an interrupted build left; first ends its pip if that still runs."""
     note = _beside(folder, ".building")
     with contextlib.suppress(OSError, ValueError, psutil.Error):
         left = json.loads(note.read_text())
@@ -395,7 +400,7 @@ class _Steps:
 
 
 def _variables(env: Env) -> dict[str, str]:
-    """The variables of a build: the user's, without what would leak other packages in."""
+    """The variables of a build: the user's, without what leaks other packages in."""
     kept = {
         k: v
         for k, v in os.environ.items()

@@ -27,7 +27,8 @@ print(json.dumps({"version": list(sys.version_info[:3]), "builds": builds,
 @dataclass(frozen=True)
 class Interpreter:
     """A Python that was found and asked: ``version`` is ``3.11.7``; ``builds`` says
-    whether it can make virtual environments (it has ``venv`` and ``ensurepip``)."""
+    whether it can make virtual environments (it has ``venv`` and ``ensurepip``).
+    """
 
     path: Path
     version: str
@@ -114,7 +115,8 @@ def _release(place: Path) -> tuple[int, ...]:
 @functools.cache
 def find_interpreter(versions: tuple[str, ...]) -> Interpreter | None:
     """The first Python of the first of ``versions`` (``("3.11", "3.10")``) that is on
-    this machine and can make virtual environments; None where there is none."""
+    this machine and can make virtual environments; None where there is none.
+    """
     for series in versions:
         seen: set[Path] = set()
         for path in candidates(series):
