@@ -46,9 +46,7 @@ def read(files: tuple[Path, ...], spec: DataSpec) -> Arrays:
     UserError for a wrong magic number, sizes that do not agree, a truncated file.
     """
     del spec
-    parts = [
-        read_idx(path, rank) for path, (_, rank) in zip(files, ROLES, strict=True)
-    ]
+    parts = [read_idx(path, rank) for path, (_, rank) in zip(files, ROLES, strict=True)]
     for images, labels in ((0, 1), (2, 3)):
         if len(parts[images]) != len(parts[labels]):
             raise UserError(

@@ -102,7 +102,7 @@ def _has_objects(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(pickles.npy_header(archive, "x_train", str(path))[1].hasobject)
-    except (OSError, KeyError, zipfile.BadZipFile, UserError):
+    except (*pickles.BROKEN, KeyError, UserError):
         # Not this form; the reader of other .npz files says what is wrong with it.
         return False
 
@@ -113,9 +113,9 @@ Part = tuple[list[list[int]], np.ndarray]
 def _keras(path: Path) -> tuple[Part, Part]:
     try:
         with zipfile.ZipFile(path) as archive:
-            train, test = _keras_part(archive, path, "train"), None
+            train = _keras_part(archive, path, "train")
             test = _keras_part(archive, path, "test")
-    except (OSError, zipfile.BadZipFile) as error:
+    except pickles.BROKEN as error:
         raise UserError(f"{path} is damaged: {error}. Fetch it again.") from error
     return train, test
 

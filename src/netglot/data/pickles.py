@@ -10,7 +10,9 @@ and arrays are made from the records afterwards.
 import io
 import math
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,16 @@ import numpy as np
 from netglot.errors import UserError
 
 NUMBERS = {"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8", "b1"}
+# What reading a damaged zip archive (an `.npz`) raises.
+BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 def load(data: bytes, where: str) -> Any:
@@ -48,9 +60,7 @@ def read_npy(archive: zipfile.ZipFile, member: str, where: str) -> Any:
         data = archive.read(member + ".npy")
     except KeyError as error:
         raise UserError(f"{where} holds no array named {member}.") from error
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError, MemoryError) as error:
-        raise _damaged(where, member, error) from error
-    except Exception as error:  # zlib.error has no common base with the others
+    except BROKEN as error:
         raise _damaged(where, member, error) from error
     shape, _, dtype, rest = _header(io.BytesIO(data), where, member)
     if not dtype.hasobject:
