@@ -57,6 +57,7 @@ _ALL = (
             "Keras' mnist.npz",
         ),
         terms="LeCun, Cortes, Burges; CC BY-SA 3.0",
+        content=((60000, 1567298545), (10000, 264923200)),
         remote=(
             Remote(
                 "train-images-idx3-ubyte.gz",
@@ -94,6 +95,7 @@ _ALL = (
             "an .npz with x_train, y_train, x_test, y_test",
         ),
         terms="Krizhevsky 2009; no licence stated: research, do not redistribute",
+        content=((50000, 18540682003), (10000, 3733375634)),
         remote=(
             Remote(
                 "cifar-10-python.tar.gz",

@@ -10,7 +10,10 @@ from netglot.data import pickles
 from netglot.data.types import Arrays, DataSpec
 from netglot.errors import UserError
 
-CLASSES = tuple(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 BATCHES = (*TRAIN, "test_batch")
 ARCHIVES = (".tar.gz", ".tgz", ".tar")

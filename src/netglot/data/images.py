@@ -1,4 +1,4 @@
-"""Reads a folder of images, one sub-folder per class, with or without train and test."""
+"""Reads a folder of images: one sub-folder per class, below train and test or not."""
 
 from pathlib import Path
 
@@ -75,8 +75,8 @@ def _read_classes(
         found = _images(place / name) if (place / name).is_dir() else []
         if not found:
             raise UserError(
-                f"{place / name} holds no image ({', '.join(sorted(ENDINGS))}): a class "
-                "needs at least one."
+                f"{place / name} holds no image ({', '.join(sorted(ENDINGS))}): a "
+                "class needs at least one."
             )
         paths += found
         labels += [label] * len(found)

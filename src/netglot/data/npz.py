@@ -120,7 +120,7 @@ def _labels(y: Any, count: int, where: str) -> np.ndarray:
     y = np.asarray(y)
     if y.shape not in ((count,), (count, 1)) or y.dtype.kind not in "uib":
         raise UserError(
-            f"{where} is {y.dtype} of shape {y.shape}; one integer label for each of the "
-            f"{count:,} observations was expected."
+            f"{where} is {y.dtype} of shape {y.shape}; one integer label for each "
+            f"of the {count:,} observations was expected."
         )
     return y.reshape(count).astype(np.int64)

@@ -132,8 +132,8 @@ def _check_labels(arrays: Arrays, count: int, names: tuple[str, ...]) -> None:
         bad = np.flatnonzero((y < 0) | (y >= count))
         if len(bad):
             raise UserError(
-                f"{arrays.source}: {part} observation {bad[0]} (counted from 0) has the "
-                f"label {y[bad[0]]}, which is outside the {count} classes, 0 to "
+                f"{arrays.source}: {part} observation {bad[0]} (counted from 0) has "
+                f"the label {y[bad[0]]}, which is outside the {count} classes, 0 to "
                 f"{count - 1}."
             )
     empty = np.flatnonzero(np.bincount(arrays.y_train, minlength=count) == 0)

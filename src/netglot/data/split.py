@@ -20,7 +20,7 @@ def split(labels: np.ndarray, spec: DataSpec, where: str) -> tuple[np.ndarray, .
     test = rank % 5 == 4
     if not test.any():
         raise UserError(
-            f"{where} has {len(labels)} observations and no test set beside it; a fifth "
-            "of each class is taken for testing, so a class needs at least 5."
+            f"{where} has {len(labels)} observations and no test set beside it; a "
+            "fifth of each class is taken for testing, so a class needs at least 5."
         )
     return np.flatnonzero(~test), np.flatnonzero(test)
