@@ -114,6 +114,7 @@ class Worker:
         self._over: Failure | None = None
         self._log_start = 0
         self._kills = 0
+        self._killed = False
 
     @classmethod
     def start(
@@ -382,10 +383,11 @@ class Worker:
     def _kill(self) -> None:
         """Ends the whole group, whether or not its leader still lives."""
         process = self._process
-        if process is None:
+        if process is None or self._killed:
             return
-        # While the leader is not waited for, its number cannot be another group's; a
-        # group that outlives it keeps the number as well.
+        self._killed = True
+        # Once only: later the number may be another group's. The guard, which stays
+        # for a while when the leader dies, keeps it until then.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

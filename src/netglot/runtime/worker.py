@@ -6,6 +6,9 @@ answers leave as JSON lines on what was stdout when the process started; whateve
 framework prints goes to what was stderr: the log.
 """
 
+# Old interpreters know no annotations of variables, so there are no types to check.
+# mypy: no-check-untyped-defs
+
 import os
 import sys
 
@@ -45,7 +48,7 @@ import traceback  # noqa: E402
 try:
     import resource
 except ImportError:  # not on Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 CLOCK = time.perf_counter
 GUARD_PERIOD_MS = 2000
@@ -315,7 +318,7 @@ class Worker:
         self.memory = Memory(guard)
         self.phases = {}
         self.program = None
-        self.state = None
+        self.state = ()
         self.data = {}
 
     # The verbs. Each takes the request and returns the answer.
@@ -556,7 +559,7 @@ class Worker:
         return found
 
     def _model(self):
-        if self.state is None:
+        if not self.state:
             raise Mistake("the network was not built")
         return self.state[0]
 
@@ -667,7 +670,7 @@ def _cpus():
 def _load_program(path):
     name = os.path.splitext(os.path.basename(path))[0]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise Mistake("%s is no Python file" % path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
