@@ -91,7 +91,9 @@ def _fetch_file(
                 known_hash=remote.checksum,
                 fname=remote.name,
                 path=folder,
-                downloader=pooch.HTTPDownloader(progressbar=bar, timeout=SECONDS),
+                downloader=pooch.HTTPDownloader(
+                    progressbar=bar, chunk_size=1 << 16, timeout=SECONDS
+                ),
             )
             return path
         # ValueError: pooch found another checksum, and removed what it had got.

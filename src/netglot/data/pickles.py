@@ -172,7 +172,7 @@ def _array(record: _Record, where: str) -> Any:
         raise UserError(f"{where}: arrays of type {code!r} are not read.")
     # State of a dtype: version, byte order ("<", ">", "|"), ...
     order = _text(dtype.state[1])
-    numbers = np.frombuffer(content, np.dtype(code).newbyteorder(order))
+    numbers = np.frombuffer(content, np.dtype((">" if order == ">" else "<") + code))
     return numbers.reshape(shape, order="F" if fortran else "C")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,10 +47,7 @@ def prepare(spec: DataSpec, source: Path | None, output: Path | None = None) -> 
     ready = _ready(path, key)
     if ready:
         return ready
-    if found:
-        arrays = sources.read_found(found, spec)
-    else:
-        arrays = sources.read(spec, None)
+    arrays = sources.read_found(found, spec) if found else sources.read(spec, None)
     contents = {
         "x_train": arrays.x_train,
         "y_train": arrays.y_train,
@@ -61,7 +58,7 @@ def prepare(spec: DataSpec, source: Path | None, output: Path | None = None) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         # The record goes first and comes last: it never describes another file.
         _record(path).unlink(missing_ok=True)
-        _write(path, lambda file: np.savez(file, **contents))
+        _write(path, lambda file: np.savez(file, allow_pickle=False, **contents))
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         data = DataSet(
@@ -117,23 +114,23 @@ def _key(spec: DataSpec, found: sources.Found | None) -> str:
     files: list[tuple[str, int, int]] = []
     for place in found.files if found else ():
         files += [
-            (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-            for path, stat in _walk(place)
+            (path, stat.st_size, stat.st_mtime_ns)
+            for path, stat in _walk(place.resolve())
         ]
     form = found.form.title if found else "digits"
     text = json.dumps([VERSION, asdict(spec), form, sorted(files)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _walk(place: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _walk(place: Path) -> Iterator[tuple[str, os.stat_result]]:
     if place.is_dir():
         for entry in os.scandir(place):
             if entry.is_dir():
                 yield from _walk(Path(entry.path))
             else:
-                yield Path(entry.path), entry.stat()
+                yield entry.path, entry.stat()
     else:
-        yield place, place.stat()
+        yield str(place), place.stat()
 
 
 def _record(path: Path) -> Path:
@@ -159,11 +156,10 @@ def _records(folder: Path) -> Iterator[tuple[int, DataSet]]:
 
 def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Writes a file whole or not at all."""
-    handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             fill(file)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
