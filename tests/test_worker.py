@@ -170,7 +170,9 @@ def test_limit_cuts_both_sets(tmp_path, data):
         assert one.answer["steps"] == 12
         two = worker.ask("train", data=data, limit=16, epochs=1, barrier=BARRIER)
         assert two.answer["sizes"] == {"train": 16, "test": 16}
-        none = worker.ask("train", data=data, limit=4, epochs=1, barrier=BARRIER)
+    with start(tmp_path, "functional") as worker:
+        worker.ask("build")
+        none = worker.ask("train", data=data, limit=4, epochs=1, barrier="0.0")
         assert not none.ok
         assert "no complete batch" in none.error.message
 
@@ -387,7 +389,7 @@ def test_proofs_see_what_a_clock_without_a_barrier_would_miss(tmp_path, data):
             shares[program] = answer["unsynchronised"]["share"]
             if program == "lazy":
                 assert 1.8 < answer["ratio"] < 2.2
-                assert answer["second_barrier_share"] < 0.01
+                assert answer["second_barrier_share"] < 0.1
     assert shares["lazy"] < 0.2 < shares["good"]
 
 

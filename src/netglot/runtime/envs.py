@@ -9,12 +9,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import filelock
 import psutil
@@ -33,16 +36,17 @@ LOCKS = Path(__file__).parent / "locks"
 _READY = "ready.json"
 _TOOLS = ("pip", "setuptools", "wheel", "cython")
 _TAIL = 12
+_MARK = "versions "
 
 _VERSIONS = """
-import json, sys
+import json, re, sys
 try:
     from importlib.metadata import distributions
     pairs = [(d.metadata["Name"], d.version) for d in distributions()]
 except ImportError:
     import pkg_resources
     pairs = [(d.project_name, d.version) for d in pkg_resources.working_set]
-found = dict((n.lower().replace("_", "-"), v) for n, v in pairs if n)
+found = dict((re.sub("[-_.]+", "-", n).lower(), v) for n, v in pairs if n)
 print("versions " + json.dumps({"python": "%d.%d.%d" % sys.version_info[:3],
                                 "versions": found}))
 """
@@ -134,7 +138,10 @@ def with_version(env: Env, version: str) -> Env:
     """``env`` with another version of its framework, the first requirement.
 
     The list of pins does not apply then: pip chooses what goes with that version.
+    Raises ``UserError`` for what is no version.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+!_-]*", version):
+        raise UserError(f"{version!r} is not a version such as 2.12.1.")
     package = _package(env.requirements[0])
     return replace(
         env,
@@ -143,35 +150,36 @@ def with_version(env: Env, version: str) -> Env:
     )
 
 
-def _package(requirement: str) -> str:
-    """``torch`` of ``torch==2.13.0``, ``mlx[cpu]`` of ``mlx[cpu]==0.32.0``."""
-    match = re.match(r"\s*([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", requirement)
-    if match is None:
-        raise UserError(f"{requirement!r} is not a requirement such as torch==2.13.0")
-    return match.group(1)
-
-
 def ready(env: Env) -> Environment | None:
     """The environment of ``env`` if one is ready, for any of its Pythons."""
     for series in env.python:
-        folder = envs_folder() / specification(env, series).key
-        found = _read_ready(folder)
+        found = _read_ready(envs_folder() / specification(env, series).key)
         if found is not None:
             return found
     return None
 
 
-def _read_ready(folder: Path) -> Environment | None:
-    try:
-        answer = json.loads((folder / _READY).read_text())
-        found = Environment(
-            interpreter=Path(answer.pop("interpreter")),
-            **{k: v for k, v in answer.items() if k != "specification"},
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    # The link of a virtual environment breaks when its Python is taken away.
-    return found if found.interpreter.exists() else None
+def everything() -> tuple[Environment, ...]:
+    """All environments on this machine that are ready, whosever they are."""
+    folder = envs_folder()
+    if not folder.is_dir():
+        return ()
+    found = (_read_ready(place) for place in sorted(folder.iterdir()))
+    return tuple(environment for environment in found if environment is not None)
+
+
+def state(env: Env) -> State:
+    """Whether ``env`` is ready, can be built, or what it lacks."""
+    found = ready(env)
+    if found is not None:
+        detail = f"{found.megabytes:.0f} MB, Python {found.python}, {found.date[:10]}"
+        return State("ready", detail, found)
+    interpreter = interpreters.find_interpreter(env.python)
+    if interpreter is None:
+        return State("lacking", interpreters.advice(env.python))
+    return State(
+        "can be built", f"with Python {interpreter.version} ({interpreter.path})"
+    )
 
 
 def prepare(env: Env, name: str, progress: Progress | None = None) -> Environment:
@@ -181,24 +189,202 @@ def prepare(env: Env, name: str, progress: Progress | None = None) -> Environmen
     others wait. Raises ``EnvError`` where it cannot be built; the next call starts
     clean.
     """
-    tell = progress or (lambda name, phase, line: None)
-    found = ready(env)
-    if found is not None:
-        tell(name, "ready", "")
-        return found
-    interpreter = interpreters.find_interpreter(env.python)
-    if interpreter is None:
-        tell(name, "failed", "")
-        raise EnvError(f"{name} {interpreters.advice(env.python)}.")
-    spec = specification(env, interpreter.series)
-    folder = envs_folder() / spec.key
+    return _prepare(env, name, progress or _silent, _Running())
+
+
+def prepare_all(
+    envs: Mapping[str, Env], parallel: int = 2, progress: Progress | None = None
+) -> dict[str, Environment | EnvError]:
+    """Environments of several backends, ``parallel`` at a time, each with its own fate.
+
+    The answer holds by name the environment, or the error that says why there is none.
+    Backends with the same specification share one build. ``progress`` is called from
+    several threads.
+    """
+    tell, running = progress or _silent, _Running()
+    groups: dict[tuple[Specification, ...], list[str]] = {}
+    for name, env in envs.items():
+        specifications = tuple(specification(env, series) for series in env.python)
+        groups.setdefault(specifications, []).append(name)
+
+    def one(names: list[str]) -> dict[str, Environment | EnvError]:
+        results: dict[str, Environment | EnvError] = {}
+        for name in names:
+            try:
+                results[name] = _prepare(envs[name], name, tell, running)
+            except EnvError as error:
+                results[name] = error
+        return results
+
+    results: dict[str, Environment | EnvError] = {}
+    with ThreadPoolExecutor(max(1, parallel)) as pool:
+        futures = [pool.submit(one, names) for names in groups.values()]
+        try:
+            for future in futures:
+                results.update(future.result())
+        except BaseException:
+            # Ctrl-C: neither wait for pip nor begin with what is still to come.
+            running.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {name: results[name] for name in envs}
+
+
+def here(env: Env, python: Path | str, name: str) -> Environment:
+    """The interpreter the user names, with whatever is installed in it.
+
+    Every one of ``env.imports`` is imported. Raises ``EnvError`` for an interpreter
+    that does not run and for a package that is missing or broken.
+    """
+    path = Path(python).expanduser().absolute()
+    start = time.perf_counter()
+    told = interpreters.ask(path)
+    if told is None:
+        raise EnvError(
+            f"{path}, named for {name}, is not a Python that can be run. Name the "
+            "executable itself, for example /opt/env/bin/python."
+        )
+    missing = {}
+    for module in dict.fromkeys((*env.imports, "numpy")):
+        status, lines = _listen([str(path), "-c", f"import {module}"], env)
+        if status != 0:
+            missing[module] = lines[-1] if lines else f"status {status}"
+    if missing:
+        reasons = "; ".join(f"{module}: {why}" for module, why in missing.items())
+        wanted = " ".join(f"'{r}'" for r in env.requirements)
+        raise EnvError(
+            f"{path} cannot be used for {name}: it does not import "
+            f"{', '.join(missing)} ({reasons}). For example: {path} -m pip install "
+            f"{wanted}"
+        )
+    status, lines = _listen([str(path), "-c", _VERSIONS], env)
+    versions = _versions(lines)
+    return Environment(
+        key="here",
+        interpreter=path,
+        python=versions["python"],
+        versions=versions["versions"],
+        seconds=round(time.perf_counter() - start, 1),
+        megabytes=0.0,
+        date=_now(),
+        provider="here",
+    )
+
+
+def remove(env: Env) -> bool:
+    """Removes the environments of ``env``; False where there was nothing.
+
+    Backends that share it have to build it anew.
+    """
+    keys = [specification(env, series).key for series in env.python]
+    return any([remove_key(key) for key in keys])
+
+
+def remove_key(key: str) -> bool:
+    """Removes the environment of that folder name; False where there was none."""
+    folder = envs_folder() / key
+    if folder.parent != envs_folder() or not folder.exists():
+        return False
+    with filelock.FileLock(_beside(folder, ".lock")):
+        _wipe(folder)
+    _beside(folder, ".log").unlink(missing_ok=True)
+    return True
+
+
+def write_lock(env: Env, environment: Environment) -> Path:
+    """Writes the list of all pins of ``env`` from an environment that was built.
+
+    Local parts of versions (``+cpu``) are dropped: they name a build, not a version.
+    pip itself and its tools are listed only where ``env`` asks for them.
+    """
+    if not env.lock:
+        raise UserError(f"{env.requirements[0]} names no list of pins (Env.lock).")
+    asked = {_canonical(_package(r)) for r in env.requirements}
+    lines = [
+        "# Every package of this environment, as it was built and imported.",
+        f"# python {'.'.join(environment.python.split('.')[:2])}",
+    ]
+    for package, version in sorted(environment.versions.items()):
+        if package in _TOOLS and package not in asked:
+            continue
+        lines.append(f"{package}=={version.split('+')[0]}")
+    LOCKS.mkdir(exist_ok=True)
+    path = LOCKS / f"{env.lock}.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _silent(name: str, phase: str, line: str) -> None:
+    """The progress of those who do not want to know."""
+
+
+def _package(requirement: str) -> str:
+    """``torch`` of ``torch==2.13.0``, ``mlx[cpu]`` of ``mlx[cpu]==0.32.0``."""
+    match = re.match(r"\s*([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", requirement)
+    if match is None:
+        raise UserError(f"{requirement!r} is not a requirement such as torch==2.13.0.")
+    return match.group(1)
+
+
+def _canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package.split("[")[0]).lower()
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.parent / (folder.name + suffix)
+
+
+def _read_ready(folder: Path) -> Environment | None:
     try:
-        envs_folder().mkdir(parents=True, exist_ok=True)
-        tell(name, "waiting", "")
-        with filelock.FileLock(_beside(folder, ".lock")):
-            found = _read_ready(folder)
-            if found is None:
-                found = _build(env, spec, folder, interpreter, name, tell)
+        answer = json.loads((folder / _READY).read_text())
+        del answer["specification"]
+        found = Environment(interpreter=Path(answer.pop("interpreter")), **answer)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # The link of a virtual environment breaks when its Python is taken away.
+    return found if found.interpreter.exists() else None
+
+
+class _Running:
+    """The commands that builds of this process are running, so that all can be ended."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[str]] = set()
+
+    def add(self, process: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._processes.add(process)
+            if self.stopped.is_set():
+                _kill(process)
+
+    def discard(self, process: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._processes.discard(process)
+
+    def stop(self) -> None:
+        with self._lock:
+            self.stopped.set()
+            for process in self._processes:
+                _kill(process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _prepare(env: Env, name: str, tell: Progress, running: _Running) -> Environment:
+    try:
+        found = ready(env)
+        if found is None:
+            found = _locked_build(env, name, tell, running)
     except EnvError:
         tell(name, "failed", "")
         raise
@@ -213,25 +399,38 @@ def prepare(env: Env, name: str, progress: Progress | None = None) -> Environmen
     return found
 
 
-def prepare_all(
-    envs: Mapping[str, Env], parallel: int = 2, progress: Progress | None = None
-) -> dict[str, Environment | EnvError]:
-    """Environments of several backends, ``parallel`` at a time, each with its own fate:
-    by name the environment, or the error that says why there is none.
-    """
-
-    def one(name: str) -> Environment | EnvError:
+def _locked_build(
+    env: Env, name: str, tell: Progress, running: _Running
+) -> Environment:
+    interpreter = interpreters.find_interpreter(env.python)
+    if interpreter is None:
+        raise EnvError(f"{name} {interpreters.advice(env.python)}.")
+    spec = specification(env, interpreter.series)
+    folder = envs_folder() / spec.key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(_beside(folder, ".lock"))
+    while True:
+        if running.stopped.is_set():
+            raise EnvError(f"The environment of {name} was not built: stopped.")
         try:
-            return prepare(envs[name], name, progress)
-        except EnvError as error:
-            return error
-
-    with ThreadPoolExecutor(max(1, parallel)) as pool:
-        return dict(zip(envs, pool.map(one, envs), strict=True))
-
-
-def _beside(folder: Path, suffix: str) -> Path:
-    return folder.parent / (folder.name + suffix)
+            lock.acquire(timeout=0.5)
+            break
+        except filelock.Timeout:
+            tell(name, "waiting", "somebody else is building it")
+    try:
+        # Somebody may have built it while this process waited.
+        found = _read_ready(folder)
+        if found is not None:
+            return found
+        try:
+            return _build(env, spec, folder, interpreter, name, tell, running)
+        except BaseException:
+            # What is left of it would only take up the disk.
+            with contextlib.suppress(OSError):
+                _wipe(folder)
+            raise
+    finally:
+        lock.release()
 
 
 def _build(
@@ -241,21 +440,21 @@ def _build(
     interpreter: interpreters.Interpreter,
     name: str,
     tell: Progress,
+    running: _Running,
 ) -> Environment:
     start = time.perf_counter()
     _wipe(folder)
-    log = _beside(folder, ".log")
-    steps = _Steps(env, folder, log, name, tell)
+    steps = _Steps(env, folder, name, tell, running)
     python = folder / "bin" / "python"
     steps.run("creating", [str(interpreter.path), "-I", "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "--no-input"]
-    asked = {re.split(r"[^A-Za-z0-9]", r)[0].lower() for r in env.requirements}
+    # What builds other packages has to be there before them.
+    tools = [r for r in env.requirements if _canonical(_package(r)) in _TOOLS]
+    others = [r for r in env.requirements if r not in tools]
+    asked = {_canonical(_package(r)) for r in tools}
     if "pip" not in asked and tuple(map(int, spec.python.split("."))) < (3, 9):
         # The pip that comes with an old Python does not know today's wheels.
         steps.run("installing", [*pip, "--upgrade", "pip", "setuptools", "wheel"])
-    # What builds other packages has to be there before them.
-    tools = [r for r in env.requirements if _package(r).lower() in _TOOLS]
-    others = [r for r in env.requirements if _package(r).lower() not in _TOOLS]
     constraints: list[str] = []
     if spec.lock:
         listed = folder / "constraints.txt"
@@ -264,16 +463,8 @@ def _build(
     if tools:
         steps.run("installing", [*pip, *constraints, *tools])
     steps.run("installing", [*pip, *constraints, *env.pip_arguments, *others])
-    answer = steps.run(
-        "importing",
-        [str(python), "-c", _import_text(env.imports) + _VERSIONS],
-    )
-    try:
-        told = _versions(answer)
-    except ValueError as error:
-        raise EnvError(
-            f"The environment of {name} did not name its packages"
-        ) from error
+    text = "".join(f"import {module}\n" for module in env.imports) + _VERSIONS
+    told = _versions(steps.run("importing", [str(python), "-c", text]))
     environment = Environment(
         key=spec.key,
         interpreter=python,
@@ -281,7 +472,7 @@ def _build(
         versions=told["versions"],
         seconds=round(time.perf_counter() - start, 1),
         megabytes=round(_megabytes(folder), 1),
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        date=_now(),
     )
     record = {
         **asdict(environment),
@@ -298,15 +489,10 @@ def _build(
     return environment
 
 
-def _import_text(imports: Sequence[str]) -> str:
-    return "".join(f"import {module}\n" for module in imports)
-
-
-def _versions(lines: Sequence[str]) -> dict:
-    for line in reversed(lines):
-        if line.startswith("versions "):
-            return json.loads(line.removeprefix("versions "))
-    raise ValueError("no line of versions")
+def _versions(lines: Sequence[str]) -> dict[str, Any]:
+    """What ``_VERSIONS`` printed, among whatever else was printed."""
+    told = [line for line in lines if line.startswith(_MARK)]
+    return json.loads(told[-1].removeprefix(_MARK))
 
 
 def _megabytes(folder: Path) -> float:
@@ -321,9 +507,10 @@ def _megabytes(folder: Path) -> float:
 def _wipe(folder: Path) -> None:
     """Removes what an interrupted build left; first ends its pip if that still runs."""
     note = _beside(folder, ".building")
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
+    with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
         left = json.loads(note.read_text())
         process = psutil.Process(left["pid"])
+        # The number alone may be another process's by now.
         if abs(process.create_time() - left["created"]) < 1:
             family = [process, *process.children(recursive=True)]
             for member in family:
@@ -338,14 +525,15 @@ def _wipe(folder: Path) -> None:
 
 
 class _Steps:
-    """The commands of one build: each is logged, told of, and ended with its parent."""
+    """The commands of one build: each is logged, told of, and ended with its build."""
 
     def __init__(
-        self, env: Env, folder: Path, log: Path, name: str, tell: Progress
+        self, env: Env, folder: Path, name: str, tell: Progress, running: _Running
     ) -> None:
-        self.env, self.folder, self.log = env, folder, log
-        self.name, self.tell = name, tell
-        log.write_text("")
+        self.env, self.folder = env, folder
+        self.name, self.tell, self.running = name, tell, running
+        self.log = _beside(folder, ".log")
+        self.log.write_text("")
 
     def run(self, phase: str, command: list[str]) -> list[str]:
         """Runs a command to its end and returns its lines; raises ``EnvError``."""
@@ -362,9 +550,10 @@ class _Steps:
                 stdin=subprocess.DEVNULL,
                 text=True,
                 errors="replace",
-                env=_variables(self.env),
+                env=_build_variables(self.env),
                 start_new_session=True,
             )
+            self.running.add(process)
             try:
                 with contextlib.suppress(psutil.Error):
                     created = psutil.Process(process.pid).create_time()
@@ -376,39 +565,105 @@ class _Steps:
                     log.write(line)
                     log.flush()
                     lines.append(line.rstrip())
-                    if line.strip() and not line.startswith("versions "):
+                    if line.strip() and not line.startswith(_MARK):
                         self.tell(self.name, phase, line.strip())
                 process.wait()
             finally:
-                if process.poll() is None:
-                    with contextlib.suppress(OSError):
-                        os.killpg(process.pid, 9)
-                    process.wait()
+                self.running.discard(process)
+                _kill(process)
+                process.wait()
                 note.unlink(missing_ok=True)
         if process.returncode != 0:
-            raise self._error(phase, lines, process.returncode)
+            raise EnvError(
+                failure(self.name, phase, lines, process.returncode, self.log)
+            )
         return lines
 
-    def _error(self, phase: str, lines: list[str], status: int) -> EnvError:
-        tail = "\n".join("    " + line for line in lines[-_TAIL:])
-        return EnvError(
-            f"The environment of {self.name} could not be built: {phase} failed "
-            f"(status {status}).\n{tail}\n"
-            f"The whole log: {self.log}. Environments that are ready stay usable; the "
-            "next try starts clean."
+
+def failure(name: str, phase: str, lines: Sequence[str], status: int, log: Path) -> str:
+    """The message for a step of a build that failed: what, why, and what next."""
+    tail = "\n".join("    " + line for line in lines[-_TAIL:])
+    usable = len(everything())
+    return (
+        f"The environment of {name} could not be built: {phase} failed (status "
+        f"{status}). {_reason(phase, lines, status, log.parent)}\n{tail}\n"
+        f"The whole log: {log}. What was installed of it has been removed, so the next "
+        f"try starts clean; {usable} other environments are ready and stay usable."
+    )
+
+
+def _reason(phase: str, lines: Sequence[str], status: int, folder: Path) -> str:
+    """The likely cause, from what pip prints."""
+    text = "\n".join(lines)
+    if "No space left on device" in text or "Errno 28" in text:
+        free = shutil.disk_usage(folder).free / 1e6
+        return (
+            f"The disk is full ({free:.0f} MB are free now in {folder}): make room, or "
+            "name another folder in NETGLOT_CACHE."
         )
+    if status == -signal.SIGKILL:
+        return "It was killed, most probably because memory ran out."
+    if phase == "creating":
+        return "The Python that was found cannot make virtual environments."
+    if phase == "importing":
+        return "It was installed, but it does not import."
+    network = (
+        "NewConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "Temporary failure in name resolution",
+        "Connection refused",
+        "Network is unreachable",
+        "ProxyError",
+        "connection broken by",
+    )
+    if any(sign in text for sign in network):
+        return "The package index cannot be reached: look at the network and the proxy."
+    missing = re.search(r"No matching distribution found for (\S+)", text)
+    if missing:
+        return (
+            f"The package index has no {missing.group(1)} for this Python on this "
+            "system."
+        )
+    if "ResolutionImpossible" in text or "conflicting dependencies" in text:
+        return "The versions that are asked for contradict each other."
+    return ""
 
 
-def _variables(env: Env) -> dict[str, str]:
-    """The variables of a build: the user's, without what leaks other packages in."""
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
-    }
+def _listen(command: list[str], env: Env) -> tuple[int, list[str]]:
+    """The status and the lines of a short command in somebody's interpreter."""
+    try:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            env={**clean_variables(), **env.variables},
+            timeout=600,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, [str(error)]
+    return done.returncode, [line for line in done.stdout.splitlines() if line.strip()]
+
+
+def clean_variables() -> dict[str, str]:
+    """The user's variables, without those that leak other packages into a Python."""
+    leaking = (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONSTARTUP",
+        "VIRTUAL_ENV",
+        "__PYVENV_LAUNCHER__",
+    )
+    kept = {k: v for k, v in os.environ.items() if k not in leaking}
+    return {**kept, "PYTHONNOUSERSITE": "1"}
+
+
+def _build_variables(env: Env) -> dict[str, str]:
     return {
-        **kept,
-        "PYTHONNOUSERSITE": "1",
+        **clean_variables(),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PYTHONUNBUFFERED": "1",
         **env.variables,

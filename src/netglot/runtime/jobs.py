@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self
 
 from netglot.backend import Env
 from netglot.runtime import machine
-from netglot.runtime.envs import Environment
+from netglot.runtime.envs import Environment, clean_variables
 
 WORKER = Path(__file__).parent / "worker.py"
 
@@ -69,14 +69,8 @@ def variables_for(
     ``accelerator`` the worker sees none. Variables of the user's that would leak other
     packages in are left out.
     """
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
-    }
     chosen = {
-        **kept,
-        "PYTHONNOUSERSITE": "1",
+        **clean_variables(),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
         **env.variables,
     }
