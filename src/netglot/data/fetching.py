@@ -62,7 +62,8 @@ class _Bar:
         self.bars.reset(self.task)
 
     def close(self) -> None:
-        self.bars.remove_task(self.task)
+        # Called by pooch after a good end, and by us after any.
+        self.bars.update(self.task, visible=False)
 
 
 def _fetch_file(
