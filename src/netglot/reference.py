@@ -64,7 +64,7 @@ def unwindows(
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> Array:
-    """The adjoint of ``windows``: ``(N, C, kernel, count) -> (N, C, sizes)``, added up."""
+    """The adjoint of ``windows``: adds ``(N, C, kernel, count)`` up: ``(N, C, sizes)``."""
     dims = len(sizes)
     kernel, count = parts.shape[2 : 2 + dims], parts.shape[2 + dims :]
     total = np.zeros((*parts.shape[:2], *sizes), parts.dtype)
@@ -94,6 +94,24 @@ def _unwindows_vjp(
 
 defvjp(windows, _windows_vjp, argnums=(0,))
 defvjp(unwindows, _unwindows_vjp, argnums=(0,))
+
+
+@primitive
+def _take(x: Array, axis: int, part: slice) -> Array:
+    """``x[part]`` along an axis; autograd's own indexing is slow backwards."""
+    return x[(slice(None),) * axis + (part,)]
+
+
+def _take_vjp(ans: Array, x: Array, axis: int, part: slice) -> Callable[[Array], Array]:
+    def back(g: Array) -> Array:
+        result = np.zeros(x.shape, x.dtype)
+        result[(slice(None),) * axis + (part,)] = g
+        return result
+
+    return back
+
+
+defvjp(_take, _take_vjp, argnums=(0,))
 
 
 @primitive
@@ -210,32 +228,40 @@ def _dense(op: ops.Dense, site: Site, x: Array) -> Array:
     return _linear(x, site.weights["kernel"], site.weights.get("bias"))
 
 
+def _grouped(x: Array, axis: int, groups: int) -> Array:
+    """An axis cut into ``groups`` parts and the rest; whole where there is one group.
+
+    One group gets no axis of its own: autograd would copy the whole array to sum along
+    an axis of size 1.
+    """
+    cut = (groups,) if groups > 1 else ()
+    return anp.reshape(x, (*x.shape[:axis], *cut, x.shape[axis] // groups, -1))
+
+
 def _conv(op: ops.Conv, site: Site, x: Array) -> Array:
-    kernel: Array = site.weights["kernel"]
-    n, groups, count = x.shape[0], int(op.groups), site.outputs[0].shape[2:]  # type: ignore
+    groups: Any = op.groups
+    count: Any = site.outputs[0].shape[2:]
     parts = windows(_pad(x, op.padding), op.kernel, op.stride, op.dilation, count)
-    columns = anp.reshape(parts, (n, groups, -1, math.prod(count)))  # type: ignore
-    rows = anp.reshape(kernel, (groups, kernel.shape[0] // groups, -1))
-    y = anp.reshape(anp.matmul(rows, columns), (n, op.channels, *count))
+    inside = (x.shape[0], x.shape[1] * math.prod(parts.shape[2 : 2 + len(count)]))
+    columns = anp.reshape(parts, (*inside, math.prod(count)))
+    rows = _grouped(site.weights["kernel"], 0, groups)
+    y = anp.matmul(rows, _grouped(columns, 1, groups))
+    y = anp.reshape(y, site.outputs[0].shape)
     if op.bias:
         y = y + _along(site.weights["bias"], 1, y.ndim)
     return y
 
 
 def _conv_transpose(op: ops.ConvTranspose, site: Site, x: Array) -> Array:
-    kernel: Array = site.weights["kernel"]
-    n, groups, sizes = x.shape[0], int(op.groups), x.shape[2:]  # type: ignore
-    rows = anp.reshape(kernel, (groups, x.shape[1] // groups, -1))
-    values = anp.reshape(x, (n, groups, x.shape[1] // groups, -1))
-    columns = anp.matmul(anp.swapaxes(rows, 1, 2), values)
-    parts = anp.reshape(columns, (n, op.channels, *op.kernel, *sizes))
-    whole = tuple(
-        size + sum(pads)  # type: ignore[operator]
-        for size, pads in zip(site.outputs[0].shape[2:], op.padding, strict=True)
-    )
+    groups: Any = op.groups
+    rows = _grouped(site.weights["kernel"], 0, groups)
+    columns = anp.matmul(anp.swapaxes(rows, -1, -2), _grouped(x, 1, groups))
+    parts = anp.reshape(columns, (x.shape[0], op.channels, *op.kernel, *x.shape[2:]))
+    sizes: Any = site.outputs[0].shape[2:]
+    whole = tuple(n + sum(pads) for n, pads in zip(sizes, op.padding, strict=True))
     y = unwindows(parts, whole, op.stride, op.dilation)
-    inside = (slice(a, w - b) for (a, b), w in zip(op.padding, whole, strict=True))
-    y = y[(slice(None), slice(None), *inside)]
+    for axis, (before, _) in enumerate(op.padding, 2):
+        y = _take(y, axis, slice(before, before + sizes[axis - 2]))
     if op.bias:
         y = y + _along(site.weights["bias"], 1, y.ndim)
     return y
@@ -371,15 +397,17 @@ def _rnn_cell(op: ops.SimpleRNN, recurrent: Array, bias: Array | None) -> Cell:
 
 def _lstm_cell(op: ops.LSTM, recurrent: Array, bias: Array | None) -> Cell:
     product, activation = _product(recurrent, bias), _ACTIVATIONS[op.activation]
-    units = op.units
+    units: Any = op.units
 
     def cell(x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         h, c = state
         sums = x + product(h)
-        opened = expit(sums[:, : 2 * units])
-        candidate = activation(sums[:, 2 * units : 3 * units])
-        c = opened[:, units:] * c + opened[:, :units] * candidate
-        return expit(sums[:, 3 * units :]) * activation(c), c
+        enter, forget, candidate, leave = (
+            _take(sums, 1, slice(start, start + units))
+            for start in range(0, 4 * units, units)
+        )
+        c = expit(forget) * c + expit(enter) * activation(candidate)
+        return expit(leave) * activation(c), c
 
     return cell
 
@@ -397,10 +425,11 @@ def _gru_cell(op: ops.GRU, recurrent: Array, bias: Array | None) -> Cell:
 
     def cell(x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         (h,) = state
-        opened = expit(x[:, : 2 * units] + gates(h))
-        reset, update = opened[:, :units], opened[:, units:]
+        opened = expit(_take(x, 1, slice(2 * units)) + gates(h))
+        reset = _take(opened, 1, slice(units))
+        update = _take(opened, 1, slice(units, None))
         inner = reset * candidate(h) if op.reset == "after" else candidate(reset * h)
-        new = activation(x[:, 2 * units :] + inner)
+        new = activation(_take(x, 1, slice(2 * units, None)) + inner)
         return (new + update * (h - new),)
 
     return cell
@@ -492,10 +521,6 @@ def _matmul(op: ops.MatMul, site: Site, a: Array, b: Array) -> Array:
 
 
 # --- Shape ----------------------------------------------------------------------------
-
-
-def _take(x: Array, axis: int, part: slice) -> Array:
-    return x[(slice(None),) * axis + (part,)]
 
 
 def _split(op: ops.Split, site: Site, x: Array) -> tuple[Array, ...]:
