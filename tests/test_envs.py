@@ -85,7 +85,6 @@ def test_the_name_says_what_is_in_it():
     for other in (
         replace(SIX, requirements=("six==1.15.0",)),
         replace(SIX, pip_arguments=("--no-build-isolation",)),
-        replace(SIX, lock="numpy"),
     ):
         assert envs.specification(other, SERIES).key != key
     # What is set when programs run is no matter of what is installed.
@@ -160,7 +159,7 @@ def test_several_at_once_each_with_its_own_fate():
     assert isinstance(error, EnvError)
     assert "importing failed" in str(error)
     assert "No module named 'no_such_module'" in str(error)
-    assert "1 other environments are ready" in str(error)
+    assert "stay usable" in str(error)
 
 
 def test_ctrl_c_ends_the_builds(monkeypatch):
@@ -200,7 +199,7 @@ def test_no_network(monkeypatch, cache):
             "--index-url",
             "http://127.0.0.1:9/simple",
             "--retries",
-            "0",
+            "1",
             "--no-cache-dir",
         ),
     )
@@ -220,7 +219,7 @@ def test_no_network(monkeypatch, cache):
 def test_a_package_that_is_not_there(monkeypatch, tmp_path):
     no_index(monkeypatch)
     env = replace(SIX, pip_arguments=("--no-index", "--find-links", str(tmp_path)))
-    with pytest.raises(EnvError, match="has no six==1.16.0 for this Python"):
+    with pytest.raises(EnvError, match=r"has no six==1\.16\.0 for this Python"):
         envs.prepare(env, "six")
 
 
@@ -242,7 +241,7 @@ def test_no_room(tmp_path, monkeypatch):
         pytest.skip("no right to mount a small disk")
     try:
         monkeypatch.setenv("NETGLOT_CACHE", str(folder))
-        with pytest.raises(EnvError, match="disk is full|No space left"):
+        with pytest.raises(EnvError, match=r"disk is full|No space left"):
             envs.prepare(SIX, "six")
         assert envs.ready(SIX) is None
     finally:
@@ -262,7 +261,7 @@ def test_a_missing_interpreter_is_an_explained_gap():
     assert told.state == "lacking"
     assert "needs Python 2.4: for example `" in told.detail
     assert "install 2.4`" in told.detail
-    with pytest.raises(EnvError, match="six needs Python 2.4"):
+    with pytest.raises(EnvError, match=r"six needs Python 2\.4"):
         envs.prepare(env, "six")
 
 
@@ -320,7 +319,10 @@ def test_the_list_of_pins(tmp_path, monkeypatch):
     ]
     assert envs.lock_pins(loose, SERIES) == ("other==1.0", "six==1.16.0")
     assert envs.lock_pins(loose, "3.0") == ()
-    # pip is held to the list.
+    # pip is held to the list, and the list is part of the name.
+    assert envs.specification(loose, SERIES) != envs.specification(
+        replace(loose, lock=""), SERIES
+    )
     assert envs.prepare(loose, "six").versions["six"] == "1.16.0"
     with pytest.raises(UserError, match="names no list"):
         envs.write_lock(SIX, built)

@@ -35,7 +35,16 @@ LOCKS = Path(__file__).parent / "locks"
 
 _READY = "ready.json"
 _TOOLS = ("pip", "setuptools", "wheel", "cython")
+# What comes with an old Python does not know today's wheels; the newest that still run
+# there, because the pip of that day would take newer ones that do not.
+_OLD_TOOLS = {
+    "3.6": ("pip==21.3.1", "setuptools==59.6.0", "wheel==0.37.1"),
+    "3.7": ("pip==24.0", "setuptools==68.0.0", "wheel==0.42.0"),
+    "3.8": ("pip==25.0.1",),
+}
 _TAIL = 12
+# Megabytes that an empty environment takes.
+_ROOM = 30
 _MARK = "versions "
 
 _VERSIONS = """
@@ -350,7 +359,7 @@ def _read_ready(folder: Path) -> Environment | None:
 
 
 class _Running:
-    """The commands that builds of this process are running, so that all can be ended."""
+    """The commands that this process's builds are running, so that all can be ended."""
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
@@ -452,9 +461,9 @@ def _build(
     tools = [r for r in env.requirements if _canonical(_package(r)) in _TOOLS]
     others = [r for r in env.requirements if r not in tools]
     asked = {_canonical(_package(r)) for r in tools}
-    if "pip" not in asked and tuple(map(int, spec.python.split("."))) < (3, 9):
-        # The pip that comes with an old Python does not know today's wheels.
-        steps.run("installing", [*pip, "--upgrade", "pip", "setuptools", "wheel"])
+    newer = [r for r in _OLD_TOOLS.get(spec.python, ()) if _package(r) not in asked]
+    if newer:
+        steps.run("installing", [*pip, *newer])
     constraints: list[str] = []
     if spec.lock:
         listed = folder / "constraints.txt"
@@ -588,15 +597,17 @@ def failure(name: str, phase: str, lines: Sequence[str], status: int, log: Path)
         f"The environment of {name} could not be built: {phase} failed (status "
         f"{status}). {_reason(phase, lines, status, log.parent)}\n{tail}\n"
         f"The whole log: {log}. What was installed of it has been removed, so the next "
-        f"try starts clean; {usable} other environments are ready and stay usable."
+        f"try starts clean; the environments that are ready ({usable}) stay usable."
     )
 
 
 def _reason(phase: str, lines: Sequence[str], status: int, folder: Path) -> str:
     """The likely cause, from what pip prints."""
     text = "\n".join(lines)
-    if "No space left on device" in text or "Errno 28" in text:
-        free = shutil.disk_usage(folder).free / 1e6
+    free = shutil.disk_usage(folder).free / 1e6
+    # The making of an environment hides what its pip said.
+    hidden = phase == "creating" and free < _ROOM
+    if hidden or "No space left on device" in text or "Errno 28" in text:
         return (
             f"The disk is full ({free:.0f} MB are free now in {folder}): make room, or "
             "name another folder in NETGLOT_CACHE."
