@@ -87,6 +87,9 @@ def test_the_name_says_what_is_in_it():
         replace(SIX, pip_arguments=("--no-build-isolation",)),
     ):
         assert envs.specification(other, SERIES).key != key
+    pair = Env((SERIES,), ("tensorflow==2.21.0", "keras==3.15.1"), ("keras",))
+    turned = replace(pair, requirements=pair.requirements[::-1])
+    assert envs.specification(pair, SERIES) == envs.specification(turned, SERIES)
     # What is set when programs run is no matter of what is installed.
     same = replace(SIX, variables={"X": "1"}, threads=("NPROC",), imports=())
     assert envs.specification(same, SERIES).key == key

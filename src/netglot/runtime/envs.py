@@ -78,11 +78,12 @@ class Specification:
 
     @property
     def key(self) -> str:
-        """The name of the environment's folder: the main package, then a hash."""
+        """The name of the environment's folder: what is pinned, then a hash."""
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        first = re.sub(r"[^A-Za-z0-9.]+", "-", self.requirements[0]).strip("-")
-        return f"{first}-py{self.python}-{digest}"
+        pinned = [r for r in self.requirements if "==" in r] or list(self.requirements)
+        words = [re.sub(r"[^A-Za-z0-9.]+", "-", r).strip("-") for r in pinned]
+        return f"{'_'.join(words)[:60]}-py{self.python}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,10 @@ def lock_pins(env: Env, series: str) -> tuple[str, ...]:
 
 def specification(env: Env, series: str) -> Specification:
     """What would be installed for ``env`` under Python ``series`` (``3.11``)."""
+    # Sorted: the frameworks that share an environment each name themselves first.
+    requirements = tuple(sorted(env.requirements))
     return Specification(
-        series, env.requirements, env.pip_arguments, lock_pins(env, series)
+        series, requirements, env.pip_arguments, lock_pins(env, series)
     )
 
 
