@@ -176,7 +176,7 @@ class Graph:
         """Read what ``save`` wrote; raises ``UserError`` where it is not that."""
         try:
             graph = from_json(json.loads(path.read_text()))
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is not a saved netglot graph: {error!r}"
             ) from error
@@ -190,7 +190,8 @@ def _blocks(nodes: Iterable[Node]) -> list[Block]:
     for node in nodes:
         if isinstance(node.op, Call):
             for block in (*_blocks(node.op.block.nodes), node.op.block):
-                found.setdefault(block.name, block)
+                if found.setdefault(block.name, block) != block:
+                    raise UserError(f"two different blocks have the name {block.name}")
     return list(found.values())
 
 
@@ -272,7 +273,10 @@ class Builder:
         """Apply an operation: its value, or a tuple where it has several outputs."""
         if name is None:
             kind = type(op).__name__.lower()
+            taken = {node.name for node in self._nodes} | set(self._types)
             count = sum(node.name.startswith(kind) for node in self._nodes)
+            while f"{kind}{count + 1}" in taken:
+                count += 1
             name = f"{kind}{count + 1}"
         if any(node.name == name for node in self._nodes) or name in self._types:
             raise UserError(f"{self.name}: the name {name!r} is used twice")
@@ -283,7 +287,7 @@ class Builder:
                 )
         node = Node(name, op, tuple(v.name for v in inputs), (), source)
         names = tuple(value.name for value in inputs)
-        count = len(op.infer(*(v.type for v in inputs))) if isinstance(op, Split) else 1
+        count = len(op.sizes) if isinstance(op, Split) else 1
         if isinstance(op, Call):
             count = len(op.block.outputs)
         outputs = (name,) if count == 1 else tuple(f"{name}_{i}" for i in range(count))
@@ -320,6 +324,12 @@ class Builder:
     def block(self, *outputs: Value) -> Block:
         """The finished network as a block."""
         names = tuple(value.name for value in outputs)
+        distinct = {*names, *(name for name, _ in self._inputs)}
+        if len(distinct) < len(names) + len(self._inputs):
+            raise UserError(
+                f"{self.name}: a block gives every output a value of its own, not one "
+                "of its inputs, and not one value twice"
+            )
         return Block(
             self.name, self.parameters, tuple(self._inputs), tuple(self._nodes), names
         )

@@ -24,8 +24,8 @@ class Type:
     """What is known of a value: axis letters, sizes, element type.
 
     ``merged`` remembers of what a flattened last axis was made, slowest first
-    (``(("C", 50), ("H", 8), ("W", 8))``): frameworks that store channels last flatten in
-    another order, and weights that read the axis must follow.
+    (``(("C", 50), ("H", 8), ("W", 8))``): frameworks that store channels last flatten
+    in another order, and weights that read the axis must follow.
     """
 
     axes: str
@@ -70,8 +70,8 @@ class WeightType:
     Roles: ``kernel``, ``recurrent``, ``embedding``, ``bias``, ``scale``, ``shift`` are
     trained and initialised by the recipe (``recipe.Initializers``); ``mean`` and
     ``variance`` are running statistics. ``merged`` maps a letter to what it was
-    flattened from (``Type.merged``). ``gates`` are the letters of the gates that the axis
-    ``G`` holds one after the other.
+    flattened from (``Type.merged``). ``gates`` are the letters of the gates that the
+    axis ``G`` holds one after the other.
     """
 
     axes: str
@@ -90,7 +90,7 @@ class WeightType:
         """Number of elements."""
         total = 1
         for dim in self.shape:
-            total *= dim  # type: ignore[operator]
+            total *= dim  # type: ignore[operator,assignment]
         return total
 
 
@@ -137,6 +137,14 @@ def _each(value: Any, count: int) -> tuple[Size, ...]:
 def _set(op: Op, **values: Any) -> None:
     for name, value in values.items():
         object.__setattr__(op, name, value)
+
+
+def _choice(op: Op, name: str, choices: tuple[str, ...]) -> None:
+    if getattr(op, name) not in choices:
+        raise ShapeError(
+            f"{type(op).__name__} has no {name} {getattr(op, name)!r}: "
+            f"choose from {', '.join(choices)}"
+        )
 
 
 def _expect(type_: Type, axes: str, what: str) -> None:
@@ -187,9 +195,9 @@ class Dense(Op):
 class Conv(Op):
     """Cross-correlation (the kernel is not flipped) in 1, 2 or 3 dimensions.
 
-    ``padding`` adds zeros, per axis and side. Kernel ``OI`` + spatial letters, where ``I``
-    counts the channels of one group. Output size: ``(size + pads - dilation * (kernel -
-    1) - 1) // stride + 1``.
+    ``padding`` adds zeros, per axis and side. Kernel ``OI`` + spatial letters, where
+    ``I`` counts the channels of one group. Output size: ``(size + pads - dilation *
+    (kernel - 1) - 1) // stride + 1``.
     """
 
     channels: Size
@@ -215,11 +223,11 @@ class Conv(Op):
         (x,) = inputs
         letters = _spatial(x, len(self.kernel), "Conv")
         for channels in (x.size("C"), self.channels):
-            if isinstance(channels, int) and isinstance(self.groups, int):
-                if channels % self.groups:
-                    raise ShapeError(
-                        f"{channels} channels do not divide into {self.groups} groups"
-                    )
+            known = isinstance(channels, int) and isinstance(self.groups, int)
+            if known and channels % self.groups:
+                raise ShapeError(
+                    f"{channels} channels do not divide into {self.groups} groups"
+                )
         sizes = {
             letter: _window(x.size(letter), k, s, p, d)
             for letter, k, s, p, d in zip(
@@ -292,7 +300,9 @@ class ConvTranspose(Op):
         """``kernel`` IO..., ``bias`` O."""
         (x,) = inputs
         axes = "IO" + SPATIAL[len(self.kernel)]
-        inside = self.channels if self.groups == 1 else self.channels // self.groups
+        inside: Any = self.channels
+        if self.groups != 1:
+            inside = inside // self.groups
         result = {
             "kernel": WeightType(axes, (x.size("C"), inside, *self.kernel), "kernel")
         }
@@ -334,8 +344,8 @@ def _window(
 class MaxPool(Op):
     """Maximum over windows; padding never wins; of equal values the first one counts.
 
-    A last window that does not fit is dropped, unless ``ceil``: then it is kept, as long
-    as it begins inside the values or the padding before them.
+    A last window that does not fit is dropped, unless ``ceil``: then it is kept, as
+    long as it begins inside the values or the padding before them.
     """
 
     kernel: tuple[Size, ...]
@@ -391,7 +401,7 @@ class GlobalAvgPool(Op):
 
 @dataclass(frozen=True)
 class GlobalMaxPool(GlobalAvgPool):
-    """Maximum over all spatial axes: ``NC... -> NF``."""
+    """Maximum over all spatial axes: ``NC... -> NF``; of equal values the first."""
 
 
 # --- Normalisation, dropout, embedding ------------------------------------------------
@@ -533,7 +543,7 @@ class Embedding(Op):
 
 @dataclass(frozen=True)
 class SimpleRNN(Op):
-    """``h = activation(kernel x + bias + recurrent h + recurrent_bias)``, h starts at 0.
+    """``h = activation(kernel x + bias + recurrent h + recurrent_bias)``, h from 0 on.
 
     ``bias``: ``two`` vectors (one on each product), ``one`` (``bias`` alone), ``none``.
     ``direction``: ``forward``, ``backward`` (reads from the last step to the first, and
@@ -549,6 +559,14 @@ class SimpleRNN(Op):
     bias: str = "one"
     direction: str = "forward"
     returns: str = "last"
+
+    def __post_init__(self) -> None:
+        """Reject words that are not among the choices."""
+        biases = ("two", "one", "none", "candidate")
+        _choice(self, "activation", ("tanh", "relu", "sigmoid"))
+        _choice(self, "bias", biases if isinstance(self, GRU) else biases[:3])
+        _choice(self, "direction", ("forward", "backward", "both"))
+        _choice(self, "returns", ("sequence", "last"))
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """``NTF -> NTF`` or ``NF``."""
@@ -585,9 +603,9 @@ class SimpleRNN(Op):
 class LSTM(SimpleRNN):
     """Long short-term memory; gates i, f, g, o in this order along ``G``.
 
-    ``c = sigmoid(f) c + sigmoid(i) tanh(g)``, ``h = sigmoid(o) tanh(c)``. The rest as in
-    ``SimpleRNN``; ``activation`` is that of g and of c. The forget gate's ``bias`` starts
-    at ``forget_bias``.
+    ``c = sigmoid(f) c + sigmoid(i) tanh(g)``, ``h = sigmoid(o) tanh(c)``. The rest as
+    in ``SimpleRNN``; ``activation`` is that of g and of c. The forget gate's ``bias``
+    starts at ``forget_bias``.
     """
 
     gates: ClassVar[str] = "ifgo"
@@ -598,8 +616,8 @@ class LSTM(SimpleRNN):
 class GRU(SimpleRNN):
     """Gated recurrent unit; gates r, z, n in this order along ``G``.
 
-    ``h = (1 - z) n + z h``. ``reset='after'``: ``n = tanh(W x + b + r (U h + b'))``, the
-    form of cuDNN; ``reset='before'``: ``n = tanh(W x + b + U (r h) + b')``. ``bias``:
+    ``h = (1 - z) n + z h``. ``reset='after'``: ``n = tanh(W x + b + r (U h + b'))``,
+    the form of cuDNN; ``reset='before'``: ``n = tanh(W x + b + U (r h) + b')``. ``bias``:
     ``two``, ``one``, ``none`` as in ``SimpleRNN``, or ``candidate``: ``bias`` plus a
     ``recurrent_bias`` of the candidate n alone.
     """
@@ -607,6 +625,11 @@ class GRU(SimpleRNN):
     gates: ClassVar[str] = "rzn"
     bias: str = "two"
     reset: str = "after"
+
+    def __post_init__(self) -> None:
+        """Reject words that are not among the choices."""
+        super().__post_init__()
+        _choice(self, "reset", ("after", "before"))
 
 
 # --- Attention ------------------------------------------------------------------------
@@ -630,6 +653,10 @@ class MultiHeadAttention(Op):
         """The shape of the query."""
         for x in inputs:
             _expect(x, "NTF", "MultiHeadAttention")
+        if not 1 <= len(inputs) <= 3:
+            raise ShapeError(f"reads query, key and value, not {len(inputs)} inputs")
+        if inputs[:2][-1].size("T") != inputs[-1].size("T"):
+            raise ShapeError("key and value differ in their steps T")
         width = inputs[0].size("F")
         if isinstance(width, int) and width % self.heads:  # type: ignore[operator]
             raise ShapeError(f"{width} features do not divide into {self.heads} heads")
@@ -637,11 +664,11 @@ class MultiHeadAttention(Op):
 
     def weights(self, *inputs: Type) -> dict[str, WeightType]:
         """``query_kernel`` OI, ``query_bias`` O, and so on for key, value, output."""
-        width, other = inputs[0].size("F"), inputs[-1].size("F")
+        width = inputs[0].size("F")
+        read = {"key": inputs[:2][-1].size("F"), "value": inputs[-1].size("F")}
         result = {}
         for name in ("query", "key", "value", "output"):
-            inside = other if name in ("key", "value") else width
-            shape = (width, inside)
+            shape = (width, read.get(name, width))
             result[f"{name}_kernel"] = WeightType("OI", shape, "kernel")
             if self.bias:
                 result[f"{name}_bias"] = WeightType("O", (width,), "bias")
@@ -669,14 +696,14 @@ class Relu(Elementwise):
 
 @dataclass(frozen=True)
 class LeakyRelu(Elementwise):
-    """``x`` where positive, else ``slope * x``."""
+    """``x`` where positive, else ``slope * x``; the derivative at 0 is ``slope``."""
 
     slope: float = 0.01
 
 
 @dataclass(frozen=True)
 class Elu(Elementwise):
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``."""
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``; at 0 the slope is alpha."""
 
     alpha: float = 1.0
 
@@ -755,7 +782,7 @@ class Sqrt(Elementwise):
 
 @dataclass(frozen=True)
 class Abs(Elementwise):
-    """Absolute value."""
+    """Absolute value; the derivative at 0 is 0."""
 
 
 @dataclass(frozen=True)
@@ -765,7 +792,10 @@ class Square(Elementwise):
 
 @dataclass(frozen=True)
 class Clip(Elementwise):
-    """Values below ``low`` become ``low``, above ``high`` become ``high``."""
+    """Values below ``low`` become ``low``, above ``high`` become ``high``.
+
+    The derivative at ``low`` and at ``high`` is 1, as of PyTorch's and TensorFlow's.
+    """
 
     low: float = 0.0
     high: float = 6.0
@@ -816,12 +846,12 @@ class Divide(Add):
 
 @dataclass(frozen=True)
 class Maximum(Add):
-    """The larger one, element by element."""
+    """The larger one; of equal values each gets half of the gradient."""
 
 
 @dataclass(frozen=True)
 class Minimum(Add):
-    """The smaller one, element by element."""
+    """The smaller one; of equal values each gets half of the gradient."""
 
 
 @dataclass(frozen=True)
@@ -938,6 +968,8 @@ class Flatten(Op):
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """Sizes multiply."""
         (x,) = inputs
+        if x.axes == "NF":
+            return (x,)  # nothing to do; a second flatten keeps what the first merged
         total: Any = 1
         for size in x.shape[1:]:
             total = None if size is None or total is None else total * size
@@ -1002,7 +1034,7 @@ class ReduceSum(ReduceMean):
 
 @dataclass(frozen=True)
 class ReduceMax(ReduceMean):
-    """Maximum over some letters."""
+    """Maximum over some letters; of equal values the first one counts."""
 
 
 @dataclass(frozen=True)
@@ -1015,6 +1047,10 @@ class Upsample(Op):
 
     scale: tuple[int, ...]
     mode: str = "nearest"
+
+    def __post_init__(self) -> None:
+        """Reject a mode that is not among the choices."""
+        _choice(self, "mode", ("nearest", "bilinear"))
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """Spatial sizes multiply."""

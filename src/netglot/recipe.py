@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from netglot.errors import unknown
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -12,7 +14,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy(Loss):
-    """``-log softmax(scores)[label]``: scores ``NF`` before any softmax, labels ``N``."""
+    """``-log softmax(scores)[label]``: scores ``NF`` without softmax, labels ``N``."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Optimizer:
 class SGD(Optimizer):
     """``v = momentum v + g``; ``w -= rate v``, or ``rate (g + momentum v)``: Nesterov.
 
-    ``g`` is the gradient plus ``weight_decay`` times the weight (coupled). No unit gain:
-    the gradient enters the velocity whole. The velocity starts at 0.
+    ``g`` is the gradient plus ``weight_decay`` times the weight (coupled), of every
+    trained weight. No unit gain: the gradient enters the velocity whole. The velocity
+    starts at 0.
     """
 
     momentum: float = 0.0
@@ -46,9 +49,9 @@ class Adam(Optimizer):
 
     ``epsilon_form``: ``after`` the correction, ``w -= rate m' / (sqrt(v') + epsilon)``
     with corrected m' and v' (the paper's algorithm); ``before``, ``w -= rate sqrt(1 -
-    beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon)`` ("epsilon hat", the paper's section
-    2, and what Keras and TensorFlow have). ``weight_decay`` is decoupled (AdamW): ``w -=
-    rate weight_decay w``.
+    beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon)`` ("epsilon hat", the paper's
+    section 2, and what Keras and TensorFlow have). ``weight_decay`` is decoupled
+    (AdamW): ``w -= rate weight_decay w``, of every trained weight.
     """
 
     beta1: float = 0.9
@@ -56,6 +59,13 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     epsilon_form: str = "after"
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Reject a form that is neither."""
+        if self.epsilon_form not in ("after", "before"):
+            raise unknown(
+                "epsilon form of Adam", self.epsilon_form, ("after", "before")
+            )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def unwindows(
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> Array:
-    """The adjoint of ``windows``: adds ``(N, C, kernel, count)`` up: ``(N, C, sizes)``."""
+    """The adjoint of ``windows``: ``(N, C, kernel, count) -> (N, C, sizes)``."""
     dims = len(sizes)
     kernel, count = parts.shape[2 : 2 + dims], parts.shape[2 + dims :]
     total = np.zeros((*parts.shape[:2], *sizes), parts.dtype)
@@ -905,10 +905,8 @@ def _adam(
     share1, share2 = 1 - rule.beta1**step, 1 - rule.beta2**step
     if rule.epsilon_form == "after":
         move = (first / share1) / (np.sqrt(second / share2) + rule.epsilon)
-    elif rule.epsilon_form == "before":
-        move = math.sqrt(share2) / share1 * first / (np.sqrt(second) + rule.epsilon)
     else:
-        raise unknown("epsilon form of Adam", rule.epsilon_form, ("after", "before"))
+        move = math.sqrt(share2) / share1 * first / (np.sqrt(second) + rule.epsilon)
     decayed = weight - rule.rate * rule.weight_decay * weight
     return decayed - rule.rate * move, (first, second)
 
