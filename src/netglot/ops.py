@@ -223,8 +223,11 @@ class Conv(Op):
         (x,) = inputs
         letters = _spatial(x, len(self.kernel), "Conv")
         for channels in (x.size("C"), self.channels):
-            known = isinstance(channels, int) and isinstance(self.groups, int)
-            if known and channels % self.groups:
+            if (
+                isinstance(channels, int)
+                and isinstance(self.groups, int)
+                and channels % self.groups
+            ):
                 raise ShapeError(
                     f"{channels} channels do not divide into {self.groups} groups"
                 )
@@ -617,9 +620,9 @@ class GRU(SimpleRNN):
     """Gated recurrent unit; gates r, z, n in this order along ``G``.
 
     ``h = (1 - z) n + z h``. ``reset='after'``: ``n = tanh(W x + b + r (U h + b'))``,
-    the form of cuDNN; ``reset='before'``: ``n = tanh(W x + b + U (r h) + b')``. ``bias``:
-    ``two``, ``one``, ``none`` as in ``SimpleRNN``, or ``candidate``: ``bias`` plus a
-    ``recurrent_bias`` of the candidate n alone.
+    the form of cuDNN; ``reset='before'``: ``n = tanh(W x + b + U (r h) + b')``.
+    ``bias``: ``two``, ``one``, ``none`` as in ``SimpleRNN``, or ``candidate``: ``bias``
+    plus a ``recurrent_bias`` of the candidate n alone.
     """
 
     gates: ClassVar[str] = "rzn"
