@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from netglot import axes
+from netglot.graph import Graph
+from netglot.ops import Op, Type
+from netglot.recipe import Initializer, Initializers, Loss, Optimizer, Recipe
+from netglot.source import Expression, Line
+from netglot.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -34,3 +43,246 @@ class Env:
     )
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
+
+
+class Gap(Exception):
+    """A rule cannot say an operation with these attributes; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One array of a program, and the weights of the operation that it holds.
+
+    ``path`` follows the path of the node in the program's names. ``axes`` are the
+    letters in the program's order. Several ``sources`` are stacked along a new first
+    axis. ``gates`` is the order of the gates along ``G``, where it is not the
+    operation's own. With ``join`` the sources follow each other along the axis after
+    ``S`` instead of being stacked.
+    """
+
+    path: str
+    axes: str
+    sources: tuple[str, ...]
+    gates: str = ""
+    join: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """One node at the place where a rule writes it.
+
+    ``op`` is the operation; ``emit`` notices which attributes are read. ``inputs`` are
+    the canonical types (sizes may be ``Symbol`` inside a block, ``None`` where unknown);
+    ``arguments`` the source text of the inputs; ``target`` the variable that will hold
+    the result. ``object`` is the text by which the layer object or the weights of this
+    node are reached. ``activation`` is the text of a fused activation, or ``None``.
+    """
+
+    op: Any
+    name: str
+    object: str
+    inputs: tuple[Type, ...]
+    outputs: tuple[Type, ...]
+    arguments: tuple[Expression, ...]
+    target: str
+    activation: str | None
+    backend: Backend
+    recipe: Recipe | None
+    dtype: str = "float32"
+
+    @property
+    def x(self) -> Expression:
+        """The text of the first input."""
+        return self.arguments[0]
+
+    def storage(self, index: int = 0) -> str:
+        """Axis letters of an input in the framework's order."""
+        return self.backend.storage(self.inputs[index].axes)
+
+    def axis(self, letter: str, index: int = 0) -> int:
+        """Position of a letter of an input in the framework's order."""
+        return self.storage(index).index(letter)
+
+    def order(self) -> tuple[int, ...]:
+        """Permutation from the storage of the first input to that of the output."""
+        source, target = self.inputs[0].axes, self.outputs[0].axes
+        if sorted(source) != sorted(target):
+            # Letters were renamed in place (see ``lower.Restore`` and ``Arrange``).
+            names = dict(zip(target, source, strict=True))
+            stored = self.backend.storage(target)
+            letters = "".join(names[letter] for letter in stored)
+            return axes.permutation(self.storage(), letters)
+        return axes.permutation(self.storage(), self.backend.storage(target))
+
+    def initial(self, weight: str) -> Any:
+        """The recipe's initializer of a weight, as the backend writes it."""
+        role = self.op.weights(*self.inputs)[weight].role
+        initializers = self.recipe.initializers if self.recipe else Initializers()
+        initializer = initializers.of(role)
+        return self.backend.initializers[type(initializer)](initializer)
+
+
+Text = Callable[[Site], Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a framework says an operation.
+
+    ``make`` writes the layer object (or its weights), ``apply`` its use; a rule without
+    ``apply`` calls the object, one without ``make`` has none. ``weights`` are the
+    program's arrays of it. ``needs`` names pieces of ``Backend.helpers``.
+    """
+
+    apply: Text | None = None
+    make: Text | None = None
+    weights: tuple[Weight, ...] | Callable[[Site], tuple[Weight, ...]] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The network, or a block of it, written: what makes it and what it computes."""
+
+    name: str
+    function: str
+    parameters: tuple[str, ...]
+    inputs: tuple[str, ...]
+    make: tuple[Line, ...]
+    apply: tuple[Line, ...]
+    result: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a frame is filled with."""
+
+    workload: Workload
+    graph: Graph
+    backend: Backend
+    recipe: Recipe | None
+    dtype: str
+    network: Scope
+    blocks: tuple[Scope, ...]
+    operations: frozenset[type]
+    helpers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A piece of a frame: the step that it belongs to, and its text with slots.
+
+    A slot ``$name`` that stands alone on a line takes lines, each indented as the slot;
+    elsewhere it takes text. An empty list of lines removes the slot's line.
+    """
+
+    step: str
+    text: str
+    slots: Mapping[str, str | Sequence[str | Line]] = field(default_factory=dict)
+
+
+#: The steps of every program, in order.
+STEPS = ("head", "data", "network", "setup", "train", "predict", "evaluate", "main")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A framework: facts, rules, rewrites, what it misses, and its frame.
+
+    ``storage`` orders the canonical axes of a value (``axes.channels_last``). ``forms``
+    lists, for operations and optimizers that come in several forms, the attributes of
+    those the framework has. ``fuses`` are the operations that take an activation as an
+    argument, written as in ``activations``. ``object`` and ``separator`` say how a node
+    is reached in the source (``self.{name}``) and named in a file of weights;
+    ``repeated`` how the uses of a repeated block are named. ``barrier`` is an expression
+    over ``model``: the sum of all parameters as a number on the host. ``losses`` says
+    what ``on_step`` is given: the loss of the ``step``, or the ``mean`` of the epoch so
+    far.
+    """
+
+    # facts
+    name: str
+    title: str
+    home: str
+    since: str
+    licence: str
+    language: str
+    style: str
+    storage: Callable[[str], str]
+    env: Env
+    barrier: str
+    # rules
+    rules: Mapping[type[Op], Rule]
+    losses: Mapping[type[Loss], Any]
+    optimizers: Mapping[type[Optimizer], Any]
+    initializers: Mapping[type[Initializer], Any]
+    # rewrites and what is missing
+    frame: Callable[[Parts], Sequence[Section]]
+    rewrites: Mapping[type[Op], Callable[[Any], Sequence[Op]]] = field(
+        default_factory=dict
+    )
+    missing: Mapping[type[Op], str] = field(default_factory=dict)
+    forms: Mapping[type, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    helpers: Mapping[str, str] = field(default_factory=dict)
+    imports: tuple[tuple[str, str], ...] = ()
+    fuses: frozenset[type[Op]] = frozenset()
+    activations: Mapping[type[Op], str] = field(default_factory=dict)
+    object: str = "self.{name}"
+    assign: str = "self.{name} = "
+    separator: str = "."
+    repeated: str = "{name}.{index}"
+    reports: str = "step"
+
+
+@dataclass(frozen=True)
+class ProgramWeight:
+    """One array of a program: its name, layout, and the graph's weights in it.
+
+    ``axes`` and ``shape`` are the program's; ``source_axes`` and ``gates`` those of the
+    graph's weights named in ``sources``. ``merged`` maps a letter to its parts in the
+    graph's order and in the program's.
+    """
+
+    path: str
+    axes: str
+    shape: tuple[int, ...]
+    sources: tuple[str, ...]
+    source_axes: str
+    trained: bool = True
+    gates: tuple[str, str] = ("", "")
+    join: bool = False
+    merged: Mapping[str, tuple[tuple[tuple[str, int], ...], str]] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True)
+class Program:
+    """The source of a network in one framework, and what is where in it.
+
+    ``graph`` is the network in the forms that the framework has, before it was rewritten
+    for it: what the program must be equal to. ``nodes`` maps the name of a node to its (first, last) lines in the network's body;
+    ``steps`` maps a step to its lines; both count from 1 and include the last.
+    """
+
+    name: str
+    workload: str
+    backend: str
+    source: str
+    nodes: Mapping[str, tuple[int, int]]
+    steps: Mapping[str, tuple[int, int]]
+    weights: tuple[ProgramWeight, ...]
+    graph: Graph
+    recipe: Recipe | None
+    forms: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the source."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    @property
+    def lines(self) -> int:
+        """Number of lines of the source."""
+        return self.source.count("\n")

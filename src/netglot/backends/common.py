@@ -1,0 +1,246 @@
+"""The pieces of a program that are NumPy, and so the same in every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netglot.backend import Parts, Scope, Section
+from netglot.source import Line, call, layout
+from netglot.symbols import Symbol
+
+IMPORTS = ("import argparse", "", "import numpy as np")
+TIMED = ("import argparse", "import time", "", "import numpy as np")
+
+
+def head(parts: Parts, imports: Sequence[str], constants: Sequence[str]) -> Section:
+    """Docstring, imports, constants; ``imports`` follow those of NumPy and argparse."""
+    workload = parts.workload
+    file = f"{workload.name}_{parts.backend.name}".replace("-", "_")
+    numbers = [f"BATCH_SIZE = {workload.batch}"]
+    if parts.recipe:
+        numbers.append(f"EPOCHS = {parts.recipe.epochs}")
+    return Section(
+        "head",
+        '"""$title.\n\n$usage\n"""\n\n$imports\n\n$constants',
+        {
+            "title": f"{workload.title}, in {parts.backend.title}",
+            "usage": f"python {file}.py --data {workload.data.name}.npz",
+            "imports": [*(IMPORTS if parts.recipe else TIMED), *imports],
+            "constants": [*numbers, *constants],
+        },
+    )
+
+
+def load_data(parts: Parts) -> Section:
+    """From the arrays of a prepared file to what the network reads."""
+    workload = parts.workload
+    name, type_ = parts.graph.inputs[0]
+    stored = parts.backend.storage(type_.axes)
+    shape = tuple(type_.size(letter) for letter in stored[1:])
+    kind = workload.data.kind
+    change = ""
+    if kind == "images" and type_.axes == "NCHW":
+        order = tuple("NCHW".index(letter) for letter in stored)
+        if order != (0, 1, 2, 3):
+            change = f".transpose{order}"
+            if type_.size("C") == 1:
+                change = f".reshape{(-1, *shape)}"
+    elif shape != workload.data.shape:
+        change = f".reshape{(-1, *shape)}"
+    convert = f".astype(np.{parts.dtype})"
+    if change.startswith(".transpose"):
+        convert = f'.astype(np.{parts.dtype}, order="C")'
+    scale = " / 255" if kind == "images" else ""
+    sizes = " x ".join(str(size) for size in ("N", *shape))
+    what = f"{name}s" if not name.endswith("s") else name
+    if kind == "tokens":
+        arrays = {n: f'data["{n}"]' for n in ("x_train", "x_test")}
+        about = f"Read {what} ({sizes} indices) and labels."
+    else:
+        arrays = {
+            n: f'data["{n}"]{change}{convert}{scale}' for n in ("x_train", "x_test")
+        }
+        values = ", values from 0 to 1" if kind == "images" else ""
+        about = f"Read {what} ({sizes}{values}) and labels."
+    lines = []
+    if workload.recipe is None:
+        about = about.replace(" and labels", "")
+        result = arrays["x_test"]
+    elif kind == "tokens":
+        result = (
+            f'{arrays["x_train"]}, data["y_train"], {arrays["x_test"]}, data["y_test"]'
+        )
+    else:
+        lines = [f"{n} = {text}" for n, text in arrays.items()]
+        result = 'x_train, data["y_train"], x_test, data["y_test"]'
+        if workload.target == "input":
+            about = about.replace(" and labels.", "; the target is the image itself.")
+            result = "x_train, x_train, x_test, x_test"
+    return Section(
+        "data",
+        '# 1. Load the data\ndef load_data(path):\n    """$about"""\n'
+        "    data = np.load(path)\n    $lines\n    return $result",
+        {"about": about, "lines": lines, "result": result},
+    )
+
+
+def batches() -> Section:
+    """Complete batches in a seeded random order."""
+    return Section(
+        "train",
+        '''
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+''',
+    )
+
+
+def train(
+    parts: Parts, mean: str = "np.mean(losses)", state: str = "model, optimizer"
+) -> Section:
+    """The loop over epochs and batches; ``mean`` is a number made of ``losses``."""
+    return Section(
+        "train",
+        '''
+def train($state, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step($state, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {$mean:.4f}"
+        if validation:
+            report += f", $metric {evaluate(model, *validation):.4f}"
+        print(report)
+''',
+        {"state": state, "mean": mean, "metric": parts.workload.metric},
+    )
+
+
+def evaluate(parts: Parts) -> Section:
+    """Accuracy, or mean squared error, over all observations."""
+    if parts.workload.metric == "accuracy":
+        about, total, value = (
+            "Share of observations whose highest score is that of their label.",
+            "correct",
+            "np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])",
+        )
+        result = "correct / len(x)"
+    else:
+        about, total, value = (
+            "Mean squared error.",
+            "total",
+            "np.sum((predict(model, x[rows]) - y[rows]) ** 2)",
+        )
+        result = "total / y.size"
+    return Section(
+        "evaluate",
+        '''
+# 6. Evaluate
+def evaluate(model, x, y):
+    """$about"""
+    $total = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        $total += $value
+    return $result
+''',
+        {"about": about, "total": total, "value": value, "result": result},
+    )
+
+
+def extract() -> Section:
+    """All observations through a network that is only run forward."""
+    return Section(
+        "evaluate",
+        '''
+# 5. All observations
+def extract(model, x):
+    """Features of all observations, batch by batch."""
+    starts = range(0, len(x), BATCH_SIZE)
+    return np.concatenate([predict(model, x[i : i + BATCH_SIZE]) for i in starts])
+''',
+    )
+
+
+def main(parts: Parts, state: str = "model, optimizer") -> Section:
+    """The command line."""
+    file = f"{parts.workload.data.name}.npz"
+    if parts.recipe is None:
+        return Section("main", _FEATURES, {"file": file})
+    return Section("main", _MAIN, {"file": file, "state": state})
+
+
+_MAIN = """
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="$file")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    $state = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train($state, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+_FEATURES = """
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="$file")
+    parser.add_argument("--weights", help="weights (.npz)")
+    parser.add_argument("--save", default="features.npy")
+    args = parser.parse_args()
+
+    x = load_data(args.data)
+    model = build()
+    if args.weights:
+        load_weights(model, args.weights)
+    start = time.perf_counter()
+    features = extract(model, x)
+    print(f"{len(x)} observations in {time.perf_counter() - start:.2f} seconds")
+    np.save(args.save, features)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def write_call(site_call: str, arguments: Sequence[tuple[str, int | Symbol]]) -> str:
+    """``Bottleneck(channels=64)``: the use of a block with its sizes by name."""
+    return "".join(layout("", call(site_call, **dict(arguments))))
+
+
+def class_lines(scope: Scope, template: str) -> list[str | Line]:
+    """A class or function of the program; slots as in ``Section``, plus the scope's."""
+    lines: list[str | Line] = []
+    for row in template.strip("\n").split("\n"):
+        margin = row[: len(row) - len(row.lstrip())]
+        if row.strip() == "$make":
+            lines += [Line(margin + line.text, line.node) for line in scope.make]
+        elif row.strip() == "$apply":
+            lines += [Line(margin + line.text, line.node) for line in scope.apply]
+        else:
+            parameters = "".join(f", {name}" for name in scope.parameters)
+            text = row.replace("$name", scope.name).replace("$function", scope.function)
+            text = text.replace("$inputs", ", ".join(scope.inputs))
+            lines.append(text.replace("$parameters", parameters))
+    return lines

@@ -1,0 +1,44 @@
+"""How far two arrays are apart, and how far they may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Largest relative difference that still counts as the same, by element type: for
+#: values of one forward pass, and for parameters after some optimizer steps.
+VALUES = {"float32": 1e-5, "float64": 1e-10}
+STEPS = {"float32": 1e-4, "float64": 1e-9}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What was compared, how far it is off (relative), and how far it may be."""
+
+    what: str
+    size: float
+    allowed: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is within what is allowed; not where it is NaN."""
+        return self.size <= self.allowed
+
+    def __str__(self) -> str:
+        """As in ``conv1.kernel after step 3 differs by 2.1e-2 (allowed 1e-4)``."""
+        verb = "agrees to" if self.equal else "differs by"
+        return f"{self.what} {verb} {self.size:.1e} (allowed {self.allowed:.0e})"
+
+
+def relative(value: np.ndarray, reference: np.ndarray) -> float:
+    """``|value - reference| / |reference|`` with Euclidean norms over all elements.
+
+    Infinite where shapes differ or a value is not finite; an all-zero reference is
+    compared with 1.
+    """
+    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    if value.shape != reference.shape or not np.isfinite(value).all():
+        return float("inf")
+    norm = float(np.linalg.norm(reference))
+    return float(np.linalg.norm(value - reference)) / (norm or 1.0)

@@ -1,0 +1,190 @@
+"""The gate before a race: same weights, same batches, forward and optimizer steps.
+
+The program is run without dropout, everything else as it will be raced, and compared
+with the reference in float64: the scores of a batch, the loss and every weight after
+every step.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from netglot import axes, reference
+from netglot.backend import Backend, Program
+from netglot.check.compare import STEPS, VALUES, Difference, relative
+from netglot.runtime.jobs import Result, Worker
+from netglot.weights import from_program, to_program
+
+#: Batches ``(inputs, target)`` in canonical axes.
+Batches = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a program is equal to its definition, and everything compared.
+
+    ``error`` says in words why nothing could be compared; ``forms`` in which forms of
+    its operations and optimizer the program and the reference were compared.
+    """
+
+    equal: bool
+    differences: tuple[Difference, ...] = ()
+    error: str = ""
+    forms: Mapping[str, str] | None = None
+
+    @property
+    def worst(self) -> Difference | None:
+        """The difference that uses up most of what is allowed."""
+        return max(self.differences, key=lambda d: d.size / d.allowed, default=None)
+
+    @property
+    def first(self) -> Difference | None:
+        """The first one that is too large, in order of computation."""
+        return next((d for d in self.differences if not d.equal), None)
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.error:
+            return self.error.splitlines()[0]
+        if self.equal:
+            return f"equal: {self.worst}" if self.worst else "equal"
+        count = sum(not d.equal for d in self.differences)
+        return f"{self.first} ({count} of {len(self.differences)} differ)"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the reference computed: scores, and (loss, weights) after every step."""
+
+    scores: np.ndarray
+    steps: tuple[tuple[float, Mapping[str, np.ndarray]], ...]
+
+
+def answer(
+    program: Program, weights: Mapping[str, np.ndarray], batches: Batches
+) -> Answer:
+    """The reference's scores of the first batch and its optimizer steps, in float64."""
+    graph, name = program.graph, program.graph.inputs[0][0]
+    trace = reference.forward(graph, weights, {name: batches[0][0]})
+    steps = ()
+    if program.recipe:
+        pairs = [({name: x}, y) for x, y in batches]
+        steps = tuple(reference.train_steps(graph, program.recipe, weights, pairs))
+    return Answer(np.asarray(trace.outputs[0]), steps)
+
+
+def gate(
+    program: Program,
+    backend: Backend,
+    worker: Worker,
+    weights: Mapping[str, np.ndarray],
+    batches: Batches,
+    *,
+    expected: Answer | None = None,
+    folder: Path | None = None,
+    timeout: float | None = None,
+) -> Verdict:
+    """Compare a program, in a worker that has its environment, with the reference.
+
+    ``weights`` are the graph's initial weights by path; ``batches`` complete batches in
+    canonical axes, one per optimizer step. ``expected`` saves computing the reference
+    again for programs of the same form. Files go into ``folder``.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(folder or temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        result = _ask(program, backend, worker, weights, batches, place, timeout)
+        if not result.ok:
+            message = result.error.message if result.error else "no answer"
+            return Verdict(False, error=message, forms=program.forms)
+        expected = expected or answer(program, weights, batches)
+        differences = tuple(_compare(program, backend, expected, result, place))
+    equal = all(difference.equal for difference in differences)
+    return Verdict(equal, differences, forms=program.forms)
+
+
+def _ask(
+    program: Program,
+    backend: Backend,
+    worker: Worker,
+    weights: Mapping[str, np.ndarray],
+    batches: Batches,
+    place: Path,
+    timeout: float | None,
+) -> Result:
+    source = place / program.name
+    source.write_text(program.source)
+    np.savez(place / "weights.npz", **to_program(program, weights))  # type: ignore
+    xs = np.stack([_stored(program, backend, x, 0) for x, _ in batches])
+    arrays = {"x": xs}
+    if program.recipe:
+        arrays["y"] = np.stack([_stored(program, backend, y, 1) for _, y in batches])
+    np.savez(place / "inputs.npz", **arrays)  # type: ignore[arg-type]
+    result = worker.ask(
+        "import", program=source, imports=list(backend.env.imports), timeout=timeout
+    )
+    if result.ok:
+        result = worker.ask("build", weights=place / "weights.npz", timeout=timeout)
+    if not result.ok:
+        return result
+    if program.recipe:
+        return worker.ask(
+            "steps",
+            inputs=place / "inputs.npz",
+            output=place / "steps",
+            timeout=timeout,
+        )
+    np.savez(place / "inputs.npz", x=xs[0])
+    (place / "steps").mkdir(exist_ok=True)
+    return worker.ask(
+        "predict",
+        inputs=place / "inputs.npz",
+        output=place / "steps" / "scores.npz",
+        timeout=timeout,
+    )
+
+
+def _stored(
+    program: Program, backend: Backend, array: np.ndarray, index: int
+) -> np.ndarray:
+    """An input (0) or target (1) in the order and precision of the program."""
+    array = np.asarray(array)
+    if array.dtype.kind == "f":
+        array = array.astype(program.dtype)
+    type_ = program.graph.inputs[0][1] if index == 0 else _output(program)
+    if array.ndim != len(type_.axes):
+        return array
+    return axes.transpose(array, type_.axes, backend.storage(type_.axes))
+
+
+def _output(program: Program):  # type: ignore[no-untyped-def]
+    return program.graph.types()[program.graph.outputs[0]]
+
+
+def _compare(
+    program: Program, backend: Backend, expected: Answer, result: Result, place: Path
+) -> list[Difference]:
+    values, steps = VALUES[program.dtype], STEPS[program.dtype]
+    with np.load(place / "steps" / "scores.npz") as arrays:
+        scores = arrays["scores"]
+    type_ = _output(program)
+    if scores.ndim == len(type_.axes):
+        scores = axes.transpose(scores, backend.storage(type_.axes), type_.axes)
+    found = [Difference("scores", relative(scores, expected.scores), values)]
+    losses = result.answer.get("losses", [])
+    for number, (loss, weights) in enumerate(expected.steps, start=1):
+        size = relative(np.array(losses[number - 1]), np.array(loss))
+        found.append(Difference(f"loss of step {number}", size, steps))
+        with np.load(place / "steps" / f"step_{number}.npz") as arrays:
+            own = from_program(program, arrays)
+        found += [
+            Difference(f"{path} after step {number}", relative(own[path], w), steps)
+            for path, w in weights.items()
+            if path in own
+        ]
+    return found

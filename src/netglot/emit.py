@@ -1,0 +1,574 @@
+"""Turns a lowered graph, a backend's rules and its frame into a program.
+
+Names, nesting, line breaks, gaps and the bookkeeping of lines are decided here; a
+backend says words only. ``emit`` watches which attributes a rule reads: a rule that
+ignores an attribute with a value of its own is a fault, so none is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from netglot.backend import (
+    STEPS,
+    Backend,
+    Gap,
+    Parts,
+    Program,
+    ProgramWeight,
+    Rule,
+    Scope,
+    Section,
+    Site,
+)
+from netglot.errors import UserError
+from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
+from netglot.lower import lower
+from netglot.ops import Dropout, Op, Type
+from netglot.recipe import Recipe
+from netglot.source import WIDTH, Expression, Line, Statements, inline, layout
+from netglot.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which variant of a program is written.
+
+    ``dtype``: ``float32`` or ``float64``; ``dropout`` off writes every rate as 0;
+    ``exact_form`` insists on the workload's first form of each operation.
+    """
+
+    dtype: str = "float32"
+    dropout: bool = True
+    exact_form: bool = False
+
+
+class GapError(UserError):
+    """Operations of a network that a backend cannot write; ``gaps`` has a line each."""
+
+    def __init__(self, backend: str, gaps: Sequence[str]) -> None:
+        """Gaps by node."""
+        self.backend, self.gaps = backend, tuple(gaps)
+        super().__init__(f"{backend} cannot write " + "; ".join(gaps))
+
+
+class RuleError(Exception):
+    """A rule is wrong: netglot's own fault, not the user's."""
+
+
+def emit(
+    workload: Workload, backend: Backend, settings: Settings | None = None
+) -> Program:
+    """The program of a workload in a framework.
+
+    Raises ``GapError``, which lists every operation that the framework cannot say.
+    """
+    settings = settings or Settings()
+    if not settings.dropout:
+        graph = workload.graph.map_ops(
+            lambda op: (
+                dataclasses.replace(op, rate=0.0) if isinstance(op, Dropout) else op
+            )
+        )
+        workload = dataclasses.replace(workload, graph=graph)
+    lowered = lower(workload, backend, settings.exact_form)
+    graph, recipe = lowered.written, lowered.recipe
+    writer = _Writer(backend, recipe, settings.dtype)
+    blocks = tuple(writer.block(block) for block in graph.blocks())
+    network = writer.scope(
+        class_name(workload.name), (), graph.inputs, graph.nodes, graph.outputs
+    )
+    if writer.gaps:
+        raise GapError(backend.name, list(dict.fromkeys(writer.gaps)))
+    parts = Parts(
+        workload,
+        graph,
+        backend,
+        recipe,
+        settings.dtype,
+        network,
+        blocks,
+        frozenset(type(node.op) for node in graph.flat().nodes),
+        _needed(writer.needs, backend),
+    )
+    lines = _assemble(backend.frame(parts), backend)
+    return Program(
+        f"{workload.name.replace('-', '_')}_{backend.name.replace('-', '_')}.py",
+        workload.name,
+        backend.name,
+        "".join(line.text + "\n" for _, line in lines),
+        _spans((line.node for _, line in lines), ""),
+        {s: r for s, r in _spans((s for s, _ in lines), "").items() if s in STEPS},
+        tuple(_weights(writer, graph)),
+        lowered.same,
+        recipe,
+        lowered.forms,
+        settings.dtype,
+    )
+
+
+def class_name(name: str) -> str:
+    """``cifar-vgg`` -> ``CifarVgg``."""
+    return "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
+
+
+def function_name(name: str) -> str:
+    """``ProjectionBottleneck`` -> ``projection_bottleneck``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name)
+    return words.strip("_").lower()
+
+
+# --- The network ----------------------------------------------------------------------
+
+
+class _Watch:
+    """An operation that remembers which of its attributes were read."""
+
+    def __init__(self, op: Op) -> None:
+        self._op = op
+        self._read: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self._read.add(name)
+        return getattr(self._op, name)
+
+    def unread(self) -> list[str]:
+        """Attributes with a value of their own that nobody asked for."""
+        return [
+            f.name
+            for f in dataclasses.fields(self._op)
+            if f.name not in self._read and not _is_default(self._op, f)
+        ]
+
+
+def _is_default(op: Op, f: dataclasses.Field[Any]) -> bool:
+    if f.default is dataclasses.MISSING:
+        return False
+    value = getattr(op, f.name)
+    if isinstance(value, tuple) and isinstance(f.default, int):
+        # One number stood for each axis.
+        flat = [
+            n for item in value for n in (item if isinstance(item, tuple) else (item,))
+        ]
+        return all(n == f.default for n in flat)
+    if f.name == "stride" and f.default is None:
+        return bool(value == getattr(op, "kernel", None))
+    return bool(value == f.default)
+
+
+@dataclass
+class _Writer:
+    """Writes scopes with one backend's rules; collects gaps and needed helpers."""
+
+    backend: Backend
+    recipe: Recipe | None
+    dtype: str
+    gaps: list[str] = field(default_factory=list)
+    needs: set[str] = field(default_factory=set)
+
+    def block(self, block: Block) -> Scope:
+        """A block as a class or function of the program."""
+        return self.scope(
+            block.name, block.parameters, block.inputs, block.nodes, block.outputs
+        )
+
+    def scope(
+        self,
+        name: str,
+        parameters: tuple[str, ...],
+        inputs: tuple[tuple[str, Type], ...],
+        nodes: tuple[Node, ...],
+        outputs: tuple[str, ...],
+    ) -> Scope:
+        """The lines that make the layers, and those that compute."""
+        types = infer_nodes(nodes, dict(inputs))
+        last_use = {value: i for i, n in enumerate(nodes) for value in n.inputs}
+        last_use |= dict.fromkeys(outputs, len(nodes))
+        uses: dict[str, int] = dict.fromkeys(outputs, 1)
+        for node in nodes:
+            for value in node.inputs:
+                uses[value] = uses.get(value, 0) + 1
+        arguments = ("x",) if len(inputs) == 1 else tuple(n for n, _ in inputs)
+        variables = dict(zip((n for n, _ in inputs), arguments, strict=True))
+        make: list[Line] = []
+        written: list[_Written] = []
+        skip = -1
+        for i, node in enumerate(nodes):
+            if i == skip:
+                continue
+            rule = self._rule(node)
+            if rule is None:
+                for value in node.outputs:
+                    variables[value] = value
+                continue
+            node_types = tuple(types[v] for v in node.inputs)
+            outputs_of, activation = node.outputs, None
+            fused = self._fused(nodes, i, uses)
+            if fused:
+                activation = self.backend.activations[type(fused.op)]
+                outputs_of, skip = fused.outputs, i + 1
+            end = i + 1 if fused else i
+            live = {variables[v] for v in variables if last_use.get(v, -1) > end}
+            target = _variable(node, variables, live)
+            if len(outputs_of) > 1:
+                target = ", ".join(outputs_of)
+            site = Site(
+                _Watch(node.op),
+                node.name,
+                self.backend.object.format(name=node.name),
+                node_types,
+                tuple(types[v] for v in node.outputs),
+                tuple(variables[v] for v in node.inputs),
+                target,
+                activation,
+                self.backend,
+                self.recipe,
+                self.dtype,
+            )
+            # An activation is written around the layer that it follows.
+            before = written[-1] if written else None
+            nests = (
+                before is not None
+                and node.op.elementwise
+                and len(node.inputs) == 1
+                and rule.make is None
+                and before.nestable
+                and before.outputs == node.inputs
+                and uses[node.inputs[0]] == 1
+                and node.inputs[0] not in outputs
+            )
+            if nests and before is not None:
+                nested = dataclasses.replace(site, arguments=(before.expression,))
+                result = self._apply(rule, nested, node)
+                self._complain(nested, node)
+                if result is not None and len(
+                    f"        {target} = {inline(result)}"
+                ) <= (WIDTH):
+                    written[-1] = _Written(
+                        (*before.nodes, node.name), outputs_of, target, result, False
+                    )
+                    variables[outputs_of[0]] = target
+                    continue
+            made = self._make(rule, site, node)
+            result = self._apply(rule, site, node)
+            self._complain(site, node)
+            make += made
+            if result is None:
+                result = "None"
+            names = (node.name, fused.name) if fused else (node.name,)
+            written.append(
+                _Written(
+                    names,
+                    outputs_of,
+                    target,
+                    result,
+                    not isinstance(result, Statements) and not fused,
+                )
+            )
+            for value in outputs_of:
+                variables[value] = target if len(outputs_of) == 1 else value
+            if isinstance(result, Statements) and _used_next(nodes, end, uses):
+                # ``h[-1]`` is read where it stands.
+                variables[outputs_of[0]] = inline(result.value)
+                written[-1] = dataclasses.replace(written[-1], keep=False)
+        result_text = ", ".join(variables[v] for v in outputs)
+        lines = [line for item in written for line in item.lines()]
+        # ``x = f(x)`` followed by ``return x`` is one line.
+        if written and result_text == written[-1].target:
+            final = written[-1]
+            one = inline(final.expression) if not final.statements else ""
+            if one and len(f"        return {one}") <= WIDTH:
+                lines = [line for item in written[:-1] for line in item.lines()]
+                result_text = one
+                lines.append(Line("return " + one, final.nodes[-1]))
+            else:
+                lines.append(Line("return " + result_text))
+        else:
+            lines.append(Line("return " + result_text))
+        return Scope(
+            name,
+            function_name(name),
+            parameters,
+            arguments,
+            tuple(make),
+            tuple(lines),
+            result_text,
+        )
+
+    def _rule(self, node: Node) -> Rule | None:
+        rule = self.backend.rules.get(type(node.op))
+        if rule is None:
+            reason = self.backend.missing.get(type(node.op), "there is no rule for it")
+            self.gaps.append(f"{node}: {reason}")
+        return rule
+
+    def _fused(
+        self, nodes: Sequence[Node], i: int, uses: Mapping[str, int]
+    ) -> Node | None:
+        """The activation after node i, where the layer takes it as an argument."""
+        if type(nodes[i].op) not in self.backend.fuses or i + 1 == len(nodes):
+            return None
+        after = nodes[i + 1]
+        if type(after.op) not in self.backend.activations:
+            return None
+        if after.inputs != nodes[i].outputs or uses[nodes[i].outputs[0]] != 1:
+            return None
+        return after
+
+    def _make(self, rule: Rule, site: Site, node: Node) -> list[Line]:
+        self.needs |= set(rule.needs)
+        if rule.make is None:
+            return []
+        try:
+            made = rule.make(site)
+        except Gap as gap:
+            self.gaps.append(f"{node}: {gap}")
+            return []
+        if isinstance(made, Statements):
+            return [Line(text, node.name) for text in made.lines]
+        prefix = self.backend.assign.format(name=node.name)
+        return [Line(text, node.name) for text in _fit(prefix, made)]
+
+    def _apply(self, rule: Rule, site: Site, node: Node) -> Any:
+        self.needs |= set(rule.needs)
+        if rule.apply is None:
+            arguments = ", ".join(inline(a) for a in site.arguments)
+            return f"{site.object}({arguments})"
+        try:
+            return rule.apply(site)
+        except Gap as gap:
+            self.gaps.append(f"{node}: {gap}")
+            return None
+
+    def _complain(self, site: Site, node: Node) -> None:
+        unread = site.op.unread()
+        if unread and not any(g.startswith(str(node)) for g in self.gaps):
+            raise RuleError(
+                f"the rule of {self.backend.name} for {node} does not look at "
+                f"{', '.join(unread)}"
+            )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """One statement of a network's body: the nodes in it, and what it computes."""
+
+    nodes: tuple[str, ...]
+    outputs: tuple[str, ...]
+    target: str
+    expression: Any
+    nestable: bool
+    keep: bool = True
+
+    @property
+    def statements(self) -> bool:
+        return isinstance(self.expression, Statements)
+
+    def lines(self) -> list[Line]:
+        node = " ".join(self.nodes)
+        if isinstance(self.expression, Statements):
+            lines = [Line(text, node) for text in self.expression.lines]
+            value = inline(self.expression.value)
+            if self.keep and value != self.target:
+                lines.append(Line(f"{self.target} = {value}", node))
+            return lines
+        return [Line(t, node) for t in _fit(f"{self.target} = ", self.expression)]
+
+
+def _fit(prefix: str, expression: Expression) -> list[str]:
+    """Lines that fit once they are indented by a class and a function."""
+    margin = " " * 8
+    return [line[len(margin) :] for line in layout(margin + prefix, expression)]
+
+
+def _used_next(nodes: Sequence[Node], i: int, uses: Mapping[str, int]) -> bool:
+    """Whether the one value of node i is read once, by the node after it."""
+    values = nodes[i].outputs
+    return (
+        len(values) == 1
+        and uses.get(values[0]) == 1
+        and i + 1 < len(nodes)
+        and values[0] in nodes[i + 1].inputs
+    )
+
+
+def _variable(node: Node, variables: Mapping[str, str], live: set[str]) -> str:
+    """A name for a node's value: the one it reads, if that is free, else a new one."""
+    for value in node.inputs:
+        if variables[value] not in live and variables[value].isidentifier():
+            return variables[value]
+    for name in ("x", "y", "z"):
+        if name not in live:
+            return name
+    return node.name
+
+
+# --- Weights --------------------------------------------------------------------------
+
+
+def _weights(writer: _Writer, graph: Graph) -> list[ProgramWeight]:
+    """Every array of the program, in the order of the network."""
+    backend = writer.backend
+    return list(_walk(writer, graph.nodes, dict(graph.inputs), "", "", backend))
+
+
+def _walk(
+    writer: _Writer,
+    nodes: Iterable[Node],
+    types: dict[str, Type],
+    canonical: str,
+    path: str,
+    backend: Backend,
+) -> Iterable[ProgramWeight]:
+    nodes = tuple(nodes)
+    types = infer_nodes(nodes, types)
+    for node in nodes:
+        inputs = tuple(types[v] for v in node.inputs)
+        if isinstance(node.op, Call):
+            times = range(node.op.times) if isinstance(node.op, Repeat) else (None,)
+            for index in times:
+                name, own = node.name, node.name
+                if index is not None:
+                    name = f"{node.name}.{index}"
+                    own = backend.repeated.format(name=node.name, index=index)
+                arguments = dict(node.op.arguments)
+                inside = tuple(
+                    dataclasses.replace(n, op=n.op.resolve(arguments))
+                    for n in node.op.block.nodes
+                )
+                names = (n for n, _ in node.op.block.inputs)
+                yield from _walk(
+                    writer,
+                    inside,
+                    dict(zip(names, inputs, strict=True)),
+                    f"{canonical}{name}.",
+                    f"{path}{own}{backend.separator}",
+                    backend,
+                )
+                inside_types = infer_nodes(
+                    inside,
+                    dict(
+                        zip((n for n, _ in node.op.block.inputs), inputs, strict=True)
+                    ),
+                )
+                inputs = tuple(inside_types[v] for v in node.op.block.outputs)
+            continue
+        rule = backend.rules[type(node.op)]
+        own_weights = node.op.weights(*inputs)
+        if callable(rule.weights):
+            outputs = tuple(types[v] for v in node.outputs)
+            site = Site(
+                node.op, node.name, "", inputs, outputs, (), "", None, backend, None
+            )
+            listed = rule.weights(site)
+        else:
+            listed = tuple(
+                w for w in rule.weights if all(s in own_weights for s in w.sources)
+            )
+        covered = {source for weight in listed for source in weight.sources}
+        if covered != set(own_weights):
+            raise RuleError(
+                f"the rule of {backend.name} for {node} has weights {sorted(covered)}, "
+                f"the operation {sorted(own_weights)}"
+            )
+        for weight in listed:
+            source = own_weights[weight.sources[0]]
+            letters = weight.axes if len(weight.sources) == 1 else weight.axes[1:]
+            sizes = dict(zip(source.axes, source.shape, strict=True))
+            if weight.gates and len(weight.gates) != len(source.gates):
+                raise RuleError(f"gates {weight.gates!r} of {node}")
+            shape = tuple(sizes[a] for a in letters)
+            if weight.join:
+                shape = (len(weight.sources) * shape[0], *shape[1:])  # type: ignore
+            elif len(weight.sources) > 1:
+                shape = (len(weight.sources), *shape)
+            merged = {
+                letter: (parts, backend.storage("N" + "".join(a for a, _ in parts))[1:])
+                for letter, parts in source.merged.items()
+            }
+            yield ProgramWeight(
+                f"{path}{node.name}{backend.separator}{weight.path}",
+                weight.axes,
+                shape,  # type: ignore[arg-type]
+                tuple(f"{canonical}{node.name}.{s}" for s in weight.sources),
+                source.axes,
+                source.trained,
+                (source.gates, weight.gates or source.gates),
+                weight.join,
+                merged,  # type: ignore[arg-type]
+            )
+
+
+# --- The frame ------------------------------------------------------------------------
+
+
+def _needed(needs: set[str], backend: Backend) -> tuple[str, ...]:
+    """Texts of the helpers that are needed, with those that they call, in order."""
+    names, wanted = list(backend.helpers), set(needs)
+    for name in reversed(names):
+        if name in wanted:
+            text = backend.helpers[name]
+            wanted |= {n for n in names if n != name and re.search(rf"\b{n}\b", text)}
+    for name in names:
+        if name in wanted:
+            text = backend.helpers[name]
+            wanted |= {n for n in names if re.search(rf"\b{n}\b", text)}
+    return tuple(backend.helpers[name] for name in names if name in wanted)
+
+
+_SLOT = re.compile(r"\$([a-z_]+)")
+
+
+def _assemble(sections: Sequence[Section], backend: Backend) -> list[tuple[str, Line]]:
+    """Fills the slots; drops imports that nothing uses; one step per line."""
+    lines: list[tuple[str, Line]] = []
+    for i, section in enumerate(sections):
+        gap = [Line(""), Line("")] if i else []
+        lines += [(section.step, line) for line in (*gap, *_fill(section))]
+    body = "\n".join(
+        line.text
+        for step, line in lines
+        if not line.text.startswith(("import ", "from "))
+    )
+    dropped = {
+        text
+        for text, name in backend.imports
+        if not re.search(rf"(?<![\w.]){re.escape(name)}\b", body)
+    }
+    return [(step, line) for step, line in lines if line.text not in dropped]
+
+
+def _fill(section: Section) -> Iterable[Line]:
+    text = section.text.strip("\n")
+    for row in text.split("\n"):
+        alone = re.fullmatch(r"( *)\$([a-z_]+)", row)
+        value = section.slots.get(alone[2]) if alone else None
+        if alone and value is not None and not isinstance(value, str):
+            for item in value:
+                line = item if isinstance(item, Line) else Line(item)
+                yield Line((alone[1] + line.text).rstrip(), line.node)
+            continue
+        yield Line(_SLOT.sub(lambda m: _word(section, m[1]), row).rstrip())
+
+
+def _word(section: Section, name: str) -> str:
+    value = section.slots[name]
+    if not isinstance(value, str):
+        raise RuleError(
+            f"slot ${name} takes lines and stands inside one: {section.text}"
+        )
+    return value
+
+
+def _spans(labels: Iterable[str], none: str) -> dict[str, tuple[int, int]]:
+    """First and last line of every label; a label may hold several, by spaces."""
+    spans: dict[str, tuple[int, int]] = {}
+    for number, label in enumerate(labels, start=1):
+        for name in label.split():
+            first, _ = spans.get(name, (number, number))
+            spans[name] = (first, number)
+    return spans

@@ -1,0 +1,234 @@
+"""Makes a graph sayable in one framework: forms, rewrites, storage order.
+
+The one place that knows that frameworks store values in different orders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netglot.backend import Backend
+from netglot.graph import Block, Call, Graph, Node, infer_nodes
+from netglot.ops import BatchNorm, Conv, Dense, Flatten, Op, Pad, Reshape, Type
+from netglot.recipe import Optimizer, Recipe
+from netglot.workloads import Workload
+
+#: Letters that stand for no axis in particular: stored as they are in every framework.
+PLAIN = "PQRS"
+
+
+@dataclass(frozen=True)
+class Restore(Op):
+    """Puts a value into canonical order; its axes then have letters without meaning."""
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        """``NCHW -> NPQR``."""
+        (x,) = inputs
+        return (Type("N" + PLAIN[: len(x.axes) - 1], x.shape, x.dtype),)
+
+
+@dataclass(frozen=True)
+class Arrange(Op):
+    """Reads a value in canonical order as one with the given axes."""
+
+    axes: str
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        """``NPQR -> NCHW``."""
+        return (Type(self.axes, inputs[0].shape, inputs[0].dtype),)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph as it will be ``written``, and the ``same`` network before the rewrites.
+
+    ``forms`` says which form of an operation or optimizer was taken, where there are
+    several.
+    """
+
+    written: Graph
+    same: Graph
+    recipe: Recipe | None
+    forms: Mapping[str, str]
+
+
+def lower(workload: Workload, backend: Backend, exact_form: bool = False) -> Lowered:
+    """Graph and recipe as the backend will write them, and the forms that it took.
+
+    A backend's own form of an operation is taken in the workload's order of preference;
+    ``exact_form`` insists on the first. A form of the optimizer is the backend's.
+    """
+    taken: dict[str, str] = {}
+    graph = workload.graph.map_ops(
+        lambda op: _choose(op, workload.forms, backend, exact_form, taken)
+    )
+    nodes = _rewrite(graph.nodes, backend)
+    nodes = _storage(nodes, dict(graph.inputs), graph.outputs, backend)
+    recipe = workload.recipe
+    if recipe is not None:
+        optimizer = _optimizer(recipe.optimizer, backend, taken)
+        recipe = dataclasses.replace(recipe, optimizer=optimizer)
+    written = dataclasses.replace(graph, nodes=tuple(nodes))
+    return Lowered(written, graph, recipe, taken)
+
+
+def _choose(
+    op: Op,
+    accepted: Mapping[str, tuple[Mapping[str, Any], ...]],
+    backend: Backend,
+    exact_form: bool,
+    taken: dict[str, str],
+) -> Op:
+    name = type(op).__name__
+    forms = accepted.get(name)
+    if not forms:
+        return op
+    own = backend.forms.get(type(op))
+    form = forms[0]
+    if own is not None and not exact_form:
+        form = next((form for form in forms if dict(form) in map(dict, own)), form)
+    taken[name] = ", ".join(f"{key} {value}" for key, value in form.items())
+    return dataclasses.replace(op, **form)
+
+
+def _optimizer(
+    optimizer: Optimizer, backend: Backend, taken: dict[str, str]
+) -> Optimizer:
+    for form in backend.forms.get(type(optimizer), ()):
+        if all(getattr(optimizer, key) == value for key, value in form.items()):
+            return optimizer
+    for form in backend.forms.get(type(optimizer), ())[:1]:
+        taken[type(optimizer).__name__] = ", ".join(
+            f"{key.replace('_', ' ')} {value}" for key, value in form.items()
+        )
+        return dataclasses.replace(optimizer, **form)
+    return optimizer
+
+
+def _inside(node: Node, change: Callable[[Block], Sequence[Node]]) -> Node:
+    """The node with the nodes of its block changed, where it uses one."""
+    if not isinstance(node.op, Call):
+        return node
+    block = dataclasses.replace(node.op.block, nodes=tuple(change(node.op.block)))
+    return dataclasses.replace(node, op=dataclasses.replace(node.op, block=block))
+
+
+def _rewrite(nodes: Sequence[Node], backend: Backend) -> list[Node]:
+    """Replaces an operation by the chain that ``Backend.rewrites`` gives for it.
+
+    The last operation of the chain that is of the same class keeps the node's name, and
+    with it the names of its weights.
+    """
+    result: list[Node] = []
+    for node in nodes:
+        node = _inside(node, lambda block: _rewrite(block.nodes, backend))
+        rule = backend.rewrites.get(type(node.op))
+        chain = list(rule(node.op)) if rule else [node.op]
+        value = node.inputs
+        for i, op in enumerate(chain):
+            last = i == len(chain) - 1
+            kind = type(op).__name__.lower()
+            name = node.name if type(op) is type(node.op) else f"{node.name}_{kind}"
+            outputs = node.outputs if last else (name + "_out",)
+            result.append(Node(name, op, value, outputs, node.source))
+            value = outputs
+    return result
+
+
+# Operations through which the features of a flattened value may pass in any order,
+# because their weights follow (``weights.to_program``).
+_ANY_ORDER = (Dense, BatchNorm)
+
+
+def _storage(
+    nodes: Sequence[Node],
+    types: dict[str, Type],
+    outputs: Sequence[str],
+    backend: Backend,
+) -> list[Node]:
+    """Restores the canonical order where an operation depends on it.
+
+    A ``Flatten`` of a value that the framework stores otherwise is left alone as long as
+    only operations read it whose weights can follow its order.
+    """
+    types = infer_nodes(nodes, types)
+    result: list[Node] = []
+    for node in nodes:
+        if isinstance(node.op, Call):
+            inputs = tuple(types[name] for name in node.inputs)
+            node = _inside(
+                node,
+                lambda block, inputs=inputs: _storage(  # type: ignore[misc]
+                    block.nodes,
+                    {
+                        name: type_ if block.parameters else given
+                        for (name, type_), given in zip(
+                            block.inputs, inputs, strict=True
+                        )
+                    },
+                    block.outputs,
+                    backend,
+                ),
+            )
+        if isinstance(node.op, Flatten | Reshape):
+            x, y = types[node.inputs[0]], types[node.outputs[0]]
+            follows = isinstance(node.op, Flatten) and _may_follow(
+                node.outputs[0], nodes, outputs
+            )
+            if not follows and _reorders(x, backend):
+                restored = f"{node.name}_order"
+                result.append(Node(restored, Restore(), node.inputs, (restored,)))
+                node = dataclasses.replace(node, inputs=(restored,))
+            if _reorders(y, backend):
+                # Only a Reshape gives channels.
+                plain = dataclasses.replace(node.op, axes=PLAIN[: len(y.axes) - 1])
+                flat = f"{node.name}_plain"
+                result.append(
+                    dataclasses.replace(node, op=plain, name=flat, outputs=(flat,))
+                )
+                node = Node(node.name, Arrange(y.axes), (flat,), node.outputs)
+        result.append(node)
+    return result
+
+
+def _reorders(type_: Type, backend: Backend) -> bool:
+    """Whether the framework's order of the elements is another one."""
+
+    def moving(axes: str) -> str:
+        return "".join(a for a in axes if a == "N" or type_.size(a) != 1)
+
+    return moving(backend.storage(type_.axes)) != moving(type_.axes)
+
+
+def _may_follow(value: str, nodes: Sequence[Node], outputs: Sequence[str]) -> bool:
+    if value in outputs:
+        return False
+    for node in nodes:
+        if value in node.inputs and not isinstance(node.op, Dense):
+            passes = len(node.inputs) == 1 and (
+                node.op.elementwise or isinstance(node.op, _ANY_ORDER)
+            )
+            if not passes or not _may_follow(node.outputs[0], nodes, outputs):
+                return False
+    return True
+
+
+# --- Rewrites that several backends share ---------------------------------------------
+
+
+def pad_first(op: Any) -> Sequence[Op]:
+    """Padding as an operation of its own, for layers that cannot pad as asked."""
+    if all(pair == (0, 0) for pair in op.padding):
+        return (op,)
+    none = ((0, 0),) * len(op.padding)
+    return (Pad(op.padding), dataclasses.replace(op, padding=none))
+
+
+def pad_first_if_uneven(op: Conv) -> Sequence[Op]:
+    """The same where the two sides of an axis differ."""
+    if all(before == after for before, after in op.padding):
+        return (op,)
+    return pad_first(op)

@@ -1,0 +1,86 @@
+"""Weights between the graph's layouts and a program's: permutations, gates, stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from netglot import axes
+from netglot.backend import Program, ProgramWeight
+
+
+def to_program(
+    program: Program, weights: Mapping[str, np.ndarray], dtype: str = ""
+) -> dict[str, np.ndarray]:
+    """The graph's weights (by path) as the program names and stores them."""
+    dtype = dtype or program.dtype
+    result = {}
+    for weight in program.weights:
+        arrays = [_lay_out(weight, weights[source]) for source in weight.sources]
+        if weight.join:
+            array = np.concatenate(arrays)
+        else:
+            array = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+        result[weight.path] = np.ascontiguousarray(array, dtype=dtype)
+    return result
+
+
+def from_program(
+    program: Program, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What a program saved, as the graph's weights; raises ``KeyError`` for a lack."""
+    result = {}
+    for weight in program.weights:
+        array = arrays[weight.path]
+        pieces = [array] if len(weight.sources) == 1 else list(array)
+        if weight.join:
+            pieces = np.split(array, len(weight.sources))
+        for source, piece in zip(weight.sources, pieces, strict=True):
+            result[source] = _take_in(weight, piece)
+    return result
+
+
+def _letters(weight: ProgramWeight) -> str:
+    """Axes of one source in the program's order."""
+    return weight.axes if len(weight.sources) == 1 else weight.axes[1:]
+
+
+def _lay_out(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
+    array = _gates(weight, array, *weight.gates)
+    for letter, (parts, order) in weight.merged.items():
+        array = _unmerge(array, weight.source_axes.index(letter), parts, order)
+    return axes.transpose(array, weight.source_axes, _letters(weight))
+
+
+def _take_in(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
+    array = axes.transpose(array, _letters(weight), weight.source_axes)
+    for letter, (parts, order) in weight.merged.items():
+        sizes = dict(parts)
+        given = tuple((a, sizes[a]) for a in order)
+        original = "".join(a for a, _ in parts)
+        array = _unmerge(array, weight.source_axes.index(letter), given, original)
+    return _gates(weight, array, *reversed(weight.gates))
+
+
+def _gates(
+    weight: ProgramWeight, array: np.ndarray, source: str, target: str
+) -> np.ndarray:
+    if source == target:
+        return array
+    axis = weight.source_axes.index("G")
+    pieces = dict(zip(source, np.split(array, len(source), axis), strict=True))
+    return np.concatenate([pieces[gate] for gate in target], axis)
+
+
+def _unmerge(
+    array: np.ndarray, axis: int, parts: tuple[tuple[str, int], ...], order: str
+) -> np.ndarray:
+    """Reorders the elements along an axis that several letters were flattened into."""
+    letters = "".join(a for a, _ in parts)
+    before, after = array.shape[:axis], array.shape[axis + 1 :]
+    spread = array.reshape(*before, *(size for _, size in parts), *after)
+    inner = [axis + i for i in axes.permutation(letters, order)]
+    outer = list(range(axis))
+    rest = list(range(axis + len(parts), spread.ndim))
+    return spread.transpose(outer + inner + rest).reshape(array.shape)
