@@ -315,12 +315,11 @@ def test_the_list_of_pins(tmp_path, monkeypatch):
     built = envs.prepare(SIX, "six")
     built = replace(built, versions={**built.versions, "other": "1.0+cpu"})
     path = envs.write_lock(loose, built)
-    assert path.read_text().splitlines()[1:] == [
-        f"# python {SERIES}",
-        "other==1.0",
-        "six==1.16.0",
-    ]
-    assert envs.lock_pins(loose, SERIES) == ("other==1.0", "six==1.16.0")
+    lines = path.read_text().splitlines()
+    assert lines[1] == f"# python {SERIES}"
+    assert {"other==1.0", "six==1.16.0"} <= set(lines)
+    assert not any(line.startswith("pip==") for line in lines)
+    assert envs.lock_pins(loose, SERIES) == tuple(lines[2:])
     assert envs.lock_pins(loose, "3.0") == ()
     # pip is held to the list, and the list is part of the name.
     assert envs.specification(loose, SERIES) != envs.specification(

@@ -307,7 +307,7 @@ def write_lock(env: Env, environment: Environment) -> Path:
     """Writes the list of all pins of ``env`` from an environment that was built.
 
     Local parts of versions (``+cpu``) are dropped: they name a build, not a version.
-    pip itself and its tools are listed only where ``env`` asks for them.
+    pip itself is listed only where ``env`` asks for it.
     """
     if not env.lock:
         raise UserError(f"{env.requirements[0]} names no list of pins (Env.lock).")
@@ -317,7 +317,7 @@ def write_lock(env: Env, environment: Environment) -> Path:
         f"# python {'.'.join(environment.python.split('.')[:2])}",
     ]
     for package, version in sorted(environment.versions.items()):
-        if package in _TOOLS and package not in asked:
+        if package == "pip" and package not in asked:
             continue
         lines.append(f"{package}=={version.split('+')[0]}")
     LOCKS.mkdir(exist_ok=True)
