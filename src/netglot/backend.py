@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -263,6 +264,8 @@ class Program:
     ``graph`` is the network in the forms that the framework has, before it was rewritten
     for it: what the program must be equal to. ``nodes`` maps the name of a node to its (first, last) lines in the network's body;
     ``steps`` maps a step to its lines; both count from 1 and include the last.
+    ``labels`` says of every line which step it belongs to and which nodes it writes: a
+    layer that is made in one place and applied in another has lines in both.
     """
 
     name: str
@@ -276,6 +279,7 @@ class Program:
     recipe: Recipe | None
     forms: Mapping[str, str] = field(default_factory=dict)
     dtype: str = "float32"
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -286,3 +290,10 @@ class Program:
     def lines(self) -> int:
         """Number of lines of the source."""
         return self.source.count("\n")
+
+    @property
+    def code_lines(self) -> int:
+        """Number of lines that are neither blank, nor comment, nor docstring."""
+        text = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", self.source, flags=re.MULTILINE)
+        rows = (row.strip() for row in text.splitlines())
+        return sum(bool(row) and not row.startswith("#") for row in rows)

@@ -108,6 +108,7 @@ def emit(
         recipe,
         lowered.forms,
         settings.dtype,
+        tuple((step, tuple(line.node.split())) for step, line in lines),
     )
 
 
