@@ -58,9 +58,10 @@ class Memory:
 
     ``inference_values``: the most that is alive at one node, when nodes run in order
     and a value is dropped after its last reader. ``training_values``: every value, all
-    kept for the backward pass. Values made by flattening share their input's memory, as do
-    those of dropout in inference; frameworks that write in place need less, those that
-    unfold convolutions more. ``optimizer`` is its state beside weights and gradients.
+    kept for the backward pass. Values made by flattening share their input's memory, as
+    do those of dropout in inference; frameworks that write in place need less, those
+    that unfold convolutions more. ``optimizer`` is its state beside weights and
+    gradients.
     """
 
     weights: int
@@ -173,7 +174,8 @@ def _attention(op: ops.MultiHeadAttention, x: Types, y: Types) -> int:
 
 def _matmul(op: ops.MatMul, x: Types, y: Types) -> int:
     """A multiply-add for each pair of numbers that meet."""
-    return _elements(y[0]) * 2 * x[0].shape[-1]  # type: ignore[operator]
+    inner: Any = x[0].shape[-1]
+    return _elements(y[0]) * 2 * inner
 
 
 def _upsample(op: ops.Upsample, x: Types, y: Types) -> int:
