@@ -8,7 +8,7 @@ every step.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from netglot import axes, reference
 from netglot.backend import Backend, Program
 from netglot.check.compare import STEPS, VALUES, Difference, relative
+from netglot.ops import Type
 from netglot.runtime.jobs import Result, Worker
 from netglot.weights import from_program, to_program
 
@@ -71,11 +72,12 @@ def answer(
     """The reference's scores of the first batch and its optimizer steps, in float64."""
     graph, name = program.graph, program.graph.inputs[0][0]
     trace = reference.forward(graph, weights, {name: batches[0][0]})
-    steps = ()
-    if program.recipe:
-        pairs = [({name: x}, y) for x, y in batches]
-        steps = tuple(reference.train_steps(graph, program.recipe, weights, pairs))
-    return Answer(np.asarray(trace.outputs[0]), steps)
+    scores = np.asarray(trace.outputs[0])
+    if program.recipe is None:
+        return Answer(scores, ())
+    pairs = [({name: x}, y) for x, y in batches]
+    steps = reference.train_steps(graph, program.recipe, weights, pairs)
+    return Answer(scores, tuple(steps))
 
 
 def gate(
@@ -85,15 +87,16 @@ def gate(
     weights: Mapping[str, np.ndarray],
     batches: Batches,
     *,
-    expected: Answer | None = None,
+    expected: Callable[[], Answer] | None = None,
     folder: Path | None = None,
     timeout: float | None = None,
 ) -> Verdict:
     """Compare a program, in a worker that has its environment, with the reference.
 
     ``weights`` are the graph's initial weights by path; ``batches`` complete batches in
-    canonical axes, one per optimizer step. ``expected`` saves computing the reference
-    again for programs of the same form. Files go into ``folder``.
+    canonical axes, one per optimizer step. ``expected`` gives the reference's answer,
+    where it may have been computed before for a program of the same form. Files go into
+    ``folder``.
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
@@ -102,8 +105,8 @@ def gate(
         if not result.ok:
             message = result.error.message if result.error else "no answer"
             return Verdict(False, error=message, forms=program.forms)
-        expected = expected or answer(program, weights, batches)
-        differences = tuple(_compare(program, backend, expected, result, place))
+        wanted = expected() if expected else answer(program, weights, batches)
+        differences = tuple(_compare(program, backend, wanted, result, place))
     equal = all(difference.equal for difference in differences)
     return Verdict(equal, differences, forms=program.forms)
 
@@ -162,7 +165,7 @@ def _stored(
     return axes.transpose(array, type_.axes, backend.storage(type_.axes))
 
 
-def _output(program: Program):  # type: ignore[no-untyped-def]
+def _output(program: Program) -> Type:
     return program.graph.types()[program.graph.outputs[0]]
 
 

@@ -1,0 +1,119 @@
+"""What a terminal shows while environments are built and programs race."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from netglot.race.settings import Settings
+
+
+def _progress(quiet: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    return Progress(
+        TextColumn("{task.fields[label]:<17}"),
+        TextColumn("{task.fields[stage]:<12}"),
+        BarColumn(20),
+        TextColumn("{task.fields[detail]}", table_column=None),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet,
+    )
+
+
+@contextlib.contextmanager
+def building() -> Iterator[Any]:
+    """The progress of environments: called with name, phase and pip's last line."""
+    board = _Board(quiet=False)
+    with board:
+        yield lambda name, phase, line: board(
+            name, "environment", phase=phase, line=line
+        )
+
+
+@contextlib.contextmanager
+def racing(settings: Settings, quiet: bool) -> Iterator[Any]:
+    """The progress of a race: what ``race.engine.Watch`` is called with."""
+    board = _Board(quiet, settings.repeats)
+    with board:
+        yield board
+
+
+class _Board:
+    """A line per framework; on a pipe, a line of text per change of stage."""
+
+    def __init__(self, quiet: bool, repeats: int = 1) -> None:
+        self._quiet = quiet
+        self._repeats = repeats
+        self._live = sys.stderr.isatty() and not quiet
+        self._progress = _progress(not self._live)
+        self._tasks: dict[str, Any] = {}
+        self._stages: dict[str, str] = {}
+        self._begin = time.monotonic()
+
+    def __enter__(self) -> _Board:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, label: str, event: str, **details: Any) -> None:
+        """An event of ``race.engine.Watch``."""
+        stage, text, share = self._words(event, details)
+        if self._live:
+            if label not in self._tasks:
+                self._tasks[label] = self._progress.add_task(
+                    "", total=1.0, label=label, stage="", detail=""
+                )
+            self._progress.update(
+                self._tasks[label], completed=share, stage=stage, detail=text[:60]
+            )
+        elif (
+            not self._quiet
+            and event != "step"
+            and self._stages.get(label) != (stage + text)
+        ):
+            seconds = time.monotonic() - self._begin
+            line = f"{seconds:7.1f} s  {label:<17} {stage:<12} {text}"
+            if event != "environment" or details.get("phase") != "installing":
+                print(line.rstrip()[:160], file=sys.stderr, flush=True)
+            self._stages[label] = stage + text
+
+    def _words(self, event: str, details: dict[str, Any]) -> tuple[str, str, float]:
+        if event == "environment":
+            return str(details["phase"]), str(details.get("line", "")).strip(), 0.0
+        if event == "gate":
+            return "comparing", "with the reference", 0.0
+        if event == "judged":
+            verdict = details["verdict"]
+            return "equal" if verdict.equal else "NOT EQUAL", str(verdict), 0.0
+        if event == "run":
+            run = details["repeat"] + 1
+            return "starting", f"run {run} of {self._repeats}", 0.0
+        if event == "step":
+            step, steps = details["step"] or 0, max(details["steps"], 1)
+            loss = details.get("loss")
+            text = f"step {step} of {steps}"
+            if loss is not None:
+                text += f", loss {loss:.4f}"
+            return "training", text, step / steps
+        record = details["record"]
+        if record["status"] != "done":
+            first = (record["error"] or "").splitlines()
+            return str(record["status"]), first[0] if first else "", 1.0
+        text = ""
+        if record.get("score") is not None:
+            value = record["score"]
+            text = f"{record['metric']} {value:.4f}, "
+            if record["metric"] == "accuracy":
+                text = f"accuracy {100 * value:.2f} %, "
+        seconds = record.get("train_seconds")
+        text += f"{seconds:.1f} s" if seconds is not None else ""
+        return "done", text, 1.0

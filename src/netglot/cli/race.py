@@ -1,0 +1,124 @@
+"""``netglot race``: the same job in every framework, timed."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import click
+
+from netglot.cli.options import exact_form
+
+
+@click.command()
+@click.argument("workload", required=False)
+@click.option(
+    "--on",
+    "labels",
+    default=None,
+    help="Frameworks by commas, each NAME or NAME==VERSION. [all]",
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder or file. [embedded digits]"
+)
+@click.option("--repeats", type=int, default=1, help="Runs per framework. [1]")
+@click.option("--epochs", type=int, help="[the recipe's]")
+@click.option("--limit", type=int, help="Observations. [all]")
+@click.option("--threads", type=int, help="CPU threads. [all]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
+@click.option("--seed", type=int, default=0)
+@click.option(
+    "--same-start/--native-init",
+    "same",
+    default=True,
+    help="The same initial weights for all, or each framework's own. [same]",
+)
+@click.option("--timeout", type=float, help="Seconds per run.")
+@click.option(
+    "--python", help="An interpreter to use with all that is installed in it."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The race's folder.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with a race.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@exact_form
+def command(
+    workload: str | None,
+    labels: str | None,
+    data: Path | None,
+    repeats: int,
+    epochs: int | None,
+    limit: int | None,
+    threads: int | None,
+    device: str,
+    seed: int,
+    same: bool,
+    timeout: float | None,
+    python: str | None,
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+    exact_form: bool,
+) -> int:
+    """Race the programs of a workload.
+
+    Each program is first compared with the reference (scores, loss, ten optimizer
+    steps); then every run has a process of its own. Writes records, tables and plots.
+    """
+    import shutil
+
+    from netglot.cli.live import racing
+    from netglot.cli.options import frameworks
+    from netglot.errors import UserError
+    from netglot.race.engine import race, settings_of
+    from netglot.race.settings import Settings
+    from netglot.report.files import write_report
+    from netglot.report.terminal import print_summary
+
+    if resume:
+        settings = settings_of(resume)
+    elif workload is None:
+        raise UserError("Name a workload to race; `netglot workloads` lists them.")
+    else:
+        found = shutil.which(python) if python else None
+        if python and found is None:
+            raise UserError(f"--python {python}: there is no such program.")
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        stem = Path(workload.partition(":")[0]).stem if ".py" in workload else workload
+        settings = Settings(
+            workload=workload,
+            labels=frameworks(labels),
+            out=out or Path("races") / f"{stem}-{stamp}",
+            data=data,
+            repeats=repeats,
+            epochs=epochs,
+            limit=limit,
+            threads=threads,
+            device=device,
+            seed=seed,
+            start="same" if same else "native",
+            timeout=timeout,
+            python=Path(found).absolute() if found else None,
+            exact_form=exact_form,
+        )
+        if out and (out / "race.json").exists():
+            raise UserError(
+                f"{out} holds a race already: go on with it by --resume {out}, or name "
+                "another folder."
+            )
+    try:
+        with racing(settings, quiet=as_json) as watch:
+            outcome = race(settings, watch, resume=resume is not None)
+    except KeyboardInterrupt:
+        click.echo(
+            f"netglot: stopped. What is finished stays in {settings.out}; go on with\n"
+            f"    netglot race --resume {settings.out}",
+            err=True,
+        )
+        return 130
+    summary = write_report(settings.out)
+    if as_json:
+        click.echo((settings.out / "report.json").read_text())
+    else:
+        print_summary(summary)
+        click.echo(f"Records, plots and pages: {settings.out} (report.html)")
+    return 0 if outcome.clean else 1

@@ -1,0 +1,36 @@
+"""``netglot workloads``: what can be shown, written and raced."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def command() -> None:
+    """List the workloads."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from netglot import workloads
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("workload", "what", "data", "parameters", "optimizer", "reported"):
+        table.add_column(title, overflow="fold")
+    for name in workloads.names():
+        workload = workloads.get(name)
+        weights = workload.graph.weights().values()
+        count = sum(weight.size for weight in weights if weight.trained)
+        recipe = workload.recipe
+        how = "forward only"
+        if recipe:
+            kind = type(recipe.optimizer).__name__
+            how = f"{kind} {recipe.optimizer.rate:g}, {recipe.epochs} epochs"
+        reported = "; ".join(
+            f"{item.value} {item.source.rpartition(': ')[2]}"
+            for item in workload.expected
+            if item.measure == "accuracy"
+        )
+        table.add_row(
+            name, workload.title, workload.data.name, f"{count:,}", how, reported
+        )
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""The clock, the schedule of runs, statistics and records."""

@@ -1,0 +1,457 @@
+"""Races the programs: environments, the gate, the runs one by one, their records."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import netglot
+from netglot import data, workloads
+from netglot.backend import Program
+from netglot.check import Verdict
+from netglot.emit import GapError, emit
+from netglot.emit import Settings as Variant
+from netglot.errors import UserError
+from netglot.race import records
+from netglot.race.settings import Entry, Settings, entries
+from netglot.race.verdicts import Gatekeeper, initial
+from netglot.runtime import envs, machine
+from netglot.runtime.envs import EnvError, Environment
+from netglot.runtime.jobs import Result, Worker
+from netglot.weights import to_program
+from netglot.workloads import Workload
+
+#: Called with a label, what happens to it, and details: ``environment`` (``phase``,
+#: ``line``), ``gate``, ``judged`` (``verdict``), ``run`` (``repeat``), ``step`` (``step``,
+#: ``steps``, ``loss``), ``evaluate``, ``done`` (``record``), ``out`` (``record``).
+Watch = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The race's folder, and whether every run was done and every program equal."""
+
+    folder: Path
+    clean: bool
+
+
+@dataclass(frozen=True)
+class _Start:
+    """An entry on the starting line."""
+
+    entry: Entry
+    program: Program
+    environment: Environment
+    verdict: Verdict
+
+
+def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
+    """Run a race and write its records.
+
+    Raises ``UserError`` for what makes the whole race impossible (an unknown name, data
+    that cannot be read); what befalls one entry is told in its record. On
+    ``KeyboardInterrupt`` the records of finished runs stay; ``resume`` goes on from them.
+    """
+    workload = workloads.get(settings.workload)
+    chosen = entries(settings.labels)
+    prepared = data.prepare(workload.data, settings.data)
+    if workload.recipe:
+        size = min(prepared.train, settings.limit or prepared.train)
+        if size < workload.batch:
+            raise UserError(
+                f"{workload.name} is trained in batches of {workload.batch}, and "
+                f"{size} observations"
+                + (f" are left by --limit {settings.limit}." if settings.limit else ".")
+            )
+    common = _common(settings, workload, prepared)
+    if not resume:
+        records.write(settings.out / "race.json", _race(settings, workload, prepared))
+    runner = _Runner(settings, workload, prepared, common, watch, resume)
+    starts = runner.line_up(chosen)
+    for repeat in range(settings.repeats):
+        # Interleaved and shuffled, so that a warm machine favours nobody.
+        order = list(starts)
+        random.Random(f"{settings.seed}-{repeat}").shuffle(order)
+        for start in order:
+            runner.run(start, repeat)
+    return Outcome(settings.out, runner.clean)
+
+
+def _race(
+    settings: Settings, workload: Workload, prepared: data.DataSet
+) -> dict[str, Any]:
+    asked = dataclasses.asdict(settings) | {
+        "out": str(settings.out),
+        "data": prepared.to_json(),
+        "data_source": str(settings.data.absolute()) if settings.data else None,
+        "python": str(settings.python) if settings.python else None,
+        "labels": list(settings.labels),
+    }
+    recipe = workload.recipe
+    return asked | {
+        "schema": records.SCHEMA,
+        "netglot": netglot.__version__,
+        "workload": workload.name,
+        "workload_source": settings.workload,
+        "title": workload.title,
+        "epochs": settings.epochs or (recipe.epochs if recipe else 1),
+        "date": records.now(),
+        "machine": dataclasses.asdict(machine.describe()),
+        "expected": [dataclasses.asdict(item) for item in workload.expected],
+    }
+
+
+def settings_of(folder: Path) -> Settings:
+    """The settings of a race that was begun in a folder; ``UserError`` if none was."""
+    asked = records.read_race(folder)
+    return Settings(
+        workload=asked["workload_source"],
+        labels=tuple(asked["labels"]),
+        out=folder,
+        data=Path(asked["data_source"]) if asked["data_source"] else None,
+        python=Path(asked["python"]) if asked["python"] else None,
+        **{
+            name: asked[name]
+            for name in (
+                "repeats",
+                "epochs",
+                "limit",
+                "threads",
+                "device",
+                "seed",
+                "start",
+                "timeout",
+                "exact_form",
+            )
+        },
+    )
+
+
+def _common(
+    settings: Settings, workload: Workload, prepared: data.DataSet
+) -> dict[str, Any]:
+    """What all records of a race share."""
+    recipe = workload.recipe
+    return {
+        "schema": records.SCHEMA,
+        "netglot": netglot.__version__,
+        "workload": workload.name,
+        "title": workload.title,
+        "metric": workload.metric,
+        "data": prepared.to_json(),
+        "limit": settings.limit,
+        "epochs": settings.epochs or (recipe.epochs if recipe else 1),
+        "batch_size": workload.batch,
+        "seed": settings.seed,
+        "start": settings.start,
+        "threads": settings.threads,
+        "device": settings.device,
+    }
+
+
+@dataclass
+class _Runner:
+    settings: Settings
+    workload: Workload
+    data: data.DataSet
+    common: Mapping[str, Any]
+    watch: Watch
+    resume: bool
+    clean: bool = True
+
+    def line_up(self, chosen: Sequence[Entry]) -> list[_Start]:
+        """Programs, environments and verdicts of all that can take part."""
+        programs: dict[str, Program] = {}
+        for entry in chosen:
+            try:
+                variant = Variant(exact_form=self.settings.exact_form)
+                programs[entry.label] = emit(self.workload, entry.backend, variant)
+            except GapError as error:
+                self.out(entry, "gap", str(error))
+        writable = [entry for entry in chosen if entry.label in programs]
+        environments = self.environments(writable)
+        ready = [entry for entry in writable if entry.label in environments]
+        keeper = Gatekeeper(self.workload, self.data, self.settings)
+
+        def judge(entry: Entry) -> Verdict:
+            self.watch(entry.label, "gate")
+            verdict = keeper.judge(entry, environments[entry.label], self.settings.out)
+            self.watch(entry.label, "judged", verdict=verdict)
+            return verdict
+
+        # Nothing is timed here: two at a time.
+        with ThreadPoolExecutor(2) as pool:
+            verdicts = list(pool.map(judge, ready))
+        starts = []
+        for entry, verdict in zip(ready, verdicts, strict=True):
+            self.clean = self.clean and verdict.equal
+            program = programs[entry.label]
+            self.lay_out(entry, program)
+            starts.append(_Start(entry, program, environments[entry.label], verdict))
+        return starts
+
+    def environments(self, chosen: Sequence[Entry]) -> dict[str, Environment]:
+        """Environments by label; entries without one are out."""
+        found: dict[str, Environment | EnvError] = {}
+        if self.settings.python:
+            for entry in chosen:
+                try:
+                    found[entry.label] = envs.here(
+                        entry.env, self.settings.python, entry.label
+                    )
+                except EnvError as error:
+                    found[entry.label] = error
+        else:
+            found = envs.prepare_all(
+                {entry.label: entry.env for entry in chosen},
+                progress=lambda label, phase, line: self.watch(
+                    label, "environment", phase=phase, line=line
+                ),
+            )
+        result = {}
+        for entry in chosen:
+            environment = found[entry.label]
+            if isinstance(environment, EnvError):
+                self.out(entry, "lacking", str(environment))
+            else:
+                result[entry.label] = environment
+        return result
+
+    def lay_out(self, entry: Entry, program: Program) -> None:
+        """The program and its initial weights as files of the race."""
+        folder = self.settings.out
+        for room in ("programs", "weights", "logs"):
+            (folder / room).mkdir(parents=True, exist_ok=True)
+        (folder / "programs" / program.name).write_text(program.source)
+        if self.settings.start == "same":
+            weights = to_program(program, initial(program, self.settings.seed))
+            np.savez(folder / "weights" / f"{entry.label}.npz", **weights)  # type: ignore
+
+    def out(self, entry: Entry, status: str, error: str) -> None:
+        """A record for an entry that cannot take part."""
+        self.clean = False
+        record = {
+            **self.common,
+            **_names(entry),
+            "repeat": 0,
+            "status": status,
+            "error": error,
+            "equal": None,
+            "date": records.now(),
+        }
+        records.write(records.path_of(self.settings.out, entry.label, 0), record)
+        self.watch(entry.label, "out", record=record)
+
+    def run(self, start: _Start, repeat: int) -> None:
+        """One run in a process of its own, and its record."""
+        entry, program = start.entry, start.program
+        path = records.path_of(self.settings.out, entry.label, repeat)
+        if self.resume:
+            before = records.read_done(path)
+            if before and before["program"]["sha256"] == program.digest:
+                self.watch(entry.label, "done", record=before)
+                return
+        self.watch(entry.label, "run", repeat=repeat)
+        log = Path("logs") / f"{entry.label}-{repeat}.log"
+        environment = start.environment
+        record: dict[str, Any] = {
+            **self.common,
+            **_names(entry),
+            "version": _version(entry, environment),
+            "repeat": repeat,
+            "date": records.now(),
+            "equal": _equal(start.verdict),
+            "program": {
+                "name": program.name,
+                "sha256": program.digest,
+                "lines": program.lines,
+                "code_lines": program.code_lines,
+            },
+            "forms": dict(program.forms),
+            "environment": {
+                "key": environment.key,
+                "provider": environment.provider,
+                "python": environment.python,
+                "interpreter": str(environment.interpreter),
+                "versions": dict(environment.versions),
+            },
+            "machine": dataclasses.asdict(machine.describe()),
+            "disturbance": dataclasses.asdict(machine.disturbance()),
+            "log": str(log),
+            "command": self.command(entry),
+        }
+        begin = time.perf_counter()
+        result = Result(False)
+        try:
+            with Worker.start_for(
+                entry.env,
+                environment,
+                log=self.settings.out / log,
+                threads=self.settings.threads,
+                accelerator=self.settings.device != "cpu",
+                name=entry.label,
+            ) as worker:
+                record["start_seconds"] = time.perf_counter() - begin
+                result = self.ask(worker, start, begin)
+        finally:
+            record["wall_seconds"] = time.perf_counter() - begin
+        if result.ok:
+            record |= self.measured(result.answer, entry)
+            record["phases"]["start"] = record.pop("start_seconds")
+            record |= {"status": "done", "error": ""}
+        else:
+            failure = result.error
+            kinds = {"timeout": "timeout", "memory": "memory"}
+            kind = failure.kind if failure else "protocol"
+            record |= {
+                "status": kinds.get(kind, "failed"),
+                "error": failure.message if failure else "no answer",
+                "traceback": failure.traceback if failure else None,
+            }
+            self.clean = False
+        records.write(path, record)
+        self.watch(entry.label, "done", record=record)
+
+    def ask(self, worker: Worker, start: _Start, begin: float) -> Result:
+        """Import, build, train, evaluate: the whole run within the timeout."""
+        entry, settings = start.entry, self.settings
+
+        def ask(verb: str, **arguments: Any) -> Result:
+            left = None
+            if settings.timeout:
+                left = settings.timeout - (time.perf_counter() - begin)
+                left = max(left, 0.001)
+            return worker.ask(verb, timeout=left, **arguments)
+
+        weights = settings.out / "weights" / f"{entry.label}.npz"
+        result = ask(
+            "import",
+            program=(settings.out / "programs" / start.program.name).absolute(),
+            imports=list(entry.backend.env.imports),
+        )
+        if result.ok:
+            given = {"weights": weights.absolute()} if settings.start == "same" else {}
+            result = ask("build", seed=settings.seed, **given)
+        if not result.ok:
+            return result
+        common = {"data": self.data.path, "limit": settings.limit}
+        if self.workload.recipe is None:
+            return ask("extract", barrier=entry.backend.barrier, **common)
+        epochs = self.common["epochs"]
+        observations = min(self.data.train, settings.limit or self.data.train)
+        steps = epochs * (observations // self.workload.batch)
+        return ask(
+            "train",
+            epochs=epochs,
+            seed=settings.seed,
+            barrier=entry.backend.barrier,
+            on_event=lambda event: self.watch(
+                entry.label,
+                "step",
+                step=event.get("step"),
+                steps=steps,
+                loss=event.get("loss"),
+            ),
+            **common,
+        )
+
+    def measured(self, answer: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+        """The fields of a record that the worker's answer fills."""
+        losses = list(answer.get("losses", []))
+        if entry.backend.reports == "mean":
+            losses = _single(losses, self.common["epochs"])
+        return {
+            "score": answer.get("metric"),
+            "confusion": answer.get("confusion"),
+            "phases": dict(answer["phases"]),
+            "losses": losses,
+            "peak_memory_bytes": answer["memory"]["above_import"],
+            **{
+                name: answer.get(name)
+                for name in (
+                    "train_seconds",
+                    "first_step_seconds",
+                    "step_ms",
+                    "steps",
+                    "memory",
+                    "threads_used",
+                    "threads_used_steady",
+                    "checksum",
+                    "sizes",
+                )
+            },
+            "load": answer.get("machine"),
+        }
+
+    def command(self, entry: Entry) -> str:
+        """The line that makes the run again."""
+        s = self.settings
+        words = ["netglot", "race", s.workload, "--on", entry.label]
+        for flag, value in (
+            ("--data", s.data),
+            ("--epochs", s.epochs),
+            ("--limit", s.limit),
+            ("--threads", s.threads),
+            ("--python", s.python),
+        ):
+            if value is not None:
+                words += [flag, str(value)]
+        if s.device != "cpu":
+            words += ["--device", s.device]
+        if s.start != "same":
+            words += ["--native-init"]
+        words += ["--seed", str(s.seed)]
+        return shlex.join(words)
+
+
+def _names(entry: Entry) -> dict[str, Any]:
+    return {
+        "label": entry.label,
+        "backend": entry.backend.name,
+        "backend_title": entry.backend.title,
+        "version": "",
+    }
+
+
+def _version(entry: Entry, environment: Environment) -> str:
+    """The version of the framework, as the environment says it."""
+    package = entry.env.requirements[0].split("=")[0].split("[")[0]
+    versions = {
+        name.lower().replace("_", "-"): v for name, v in environment.versions.items()
+    }
+    for name in (package, *(p for p in entry.env.imports)):
+        if name.lower().replace("_", "-") in versions:
+            return versions[name.lower().replace("_", "-")]
+    return ""
+
+
+def _equal(verdict: Verdict) -> dict[str, Any]:
+    worst = verdict.worst
+    return {
+        "equal": verdict.equal,
+        "summary": str(verdict),
+        "worst": worst.what if worst else "",
+        "size": worst.size if worst else None,
+        "allowed": worst.allowed if worst else None,
+        "compared": len(verdict.differences),
+    }
+
+
+def _single(means: Sequence[float], epochs: int) -> list[float]:
+    """The loss of each step from the running means of each epoch."""
+    count = len(means) // epochs
+    result = []
+    for i, mean in enumerate(means):
+        k = i % count
+        before = means[i - 1] * k if k else 0.0
+        result.append(mean * (k + 1) - before)
+    return result

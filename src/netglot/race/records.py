@@ -1,0 +1,56 @@
+"""Records on disk: written whole or not at all, never edited. See docs/records.md."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from netglot.errors import UserError
+
+SCHEMA = 1
+
+
+def now() -> str:
+    """The time as records have it: ISO 8601, UTC, in milliseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON under another name and rename it, so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("w") as file:
+        json.dump(content, file, indent=1, default=str)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def path_of(folder: Path, label: str, repeat: int) -> Path:
+    """Where the record of a run stands."""
+    return folder / "records" / f"{label}-{repeat}.json"
+
+
+def read_race(folder: Path) -> dict[str, Any]:
+    """``race.json`` of a race's folder; raises ``UserError`` where there is none."""
+    try:
+        race: dict[str, Any] = json.loads((folder / "race.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder} is not the folder of a race: {error}. "
+            "Name a folder that `netglot race` wrote."
+        ) from error
+    return race
+
+
+def read_done(path: Path) -> dict[str, Any] | None:
+    """A record of a run that was finished, else ``None``."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if record.get("status") == "done" else None

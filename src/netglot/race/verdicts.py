@@ -1,0 +1,133 @@
+"""The gate before a race, and its verdicts, kept as long as nothing changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netglot import places, reference
+from netglot.backend import Program
+from netglot.check import Difference, Verdict, gate
+from netglot.check.gate import Answer, answer
+from netglot.check.inputs import batches
+from netglot.data import DataSet
+from netglot.emit import Settings as Variant
+from netglot.emit import emit
+from netglot.race.settings import Entry, Settings
+from netglot.recipe import Initializers
+from netglot.runtime.envs import Environment
+from netglot.runtime.jobs import Worker
+from netglot.workloads import Workload
+
+#: Optimizer steps that are compared, and observations in each.
+STEPS, SIZE = 10, 32
+#: The same for networks that are only run forward.
+FORWARD_SIZE = 4
+
+
+def initial(program: Program, seed: int) -> dict[str, np.ndarray]:
+    """The weights from which every framework starts, by path of the graph."""
+    recipe = program.recipe
+    initializers = recipe.initializers if recipe else Initializers()
+    return reference.initial_weights(program.graph, initializers, seed)
+
+
+@dataclass
+class Gatekeeper:
+    """Asks whether programs are equal to their definition; computes each answer once."""
+
+    workload: Workload
+    data: DataSet
+    settings: Settings
+    _answers: dict[str, Answer] = field(default_factory=dict)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def judge(self, entry: Entry, environment: Environment, folder: Path) -> Verdict:
+        """The verdict on an entry, from the cache where nothing has changed."""
+        variant = Variant(dropout=False, exact_form=self.settings.exact_form)
+        program = emit(self.workload, entry.backend, variant)
+        path = self._path(program, environment)
+        known = _read(path)
+        if known is not None:
+            return known
+        weights = initial(program, self.settings.seed)
+        size, count = (SIZE, STEPS) if program.recipe else (FORWARD_SIZE, 1)
+        given = batches(self.workload, self.data.path, count, size)
+        log = folder / "logs" / f"{entry.label}-gate.log"
+        place = folder / "gate" / entry.label
+        accelerator = self.settings.device != "cpu"
+        with Worker.start_for(
+            entry.env,
+            environment,
+            log=log,
+            threads=self.settings.threads,
+            accelerator=accelerator,
+            name=entry.label,
+        ) as worker:
+            verdict = gate(
+                program,
+                entry.backend,
+                worker,
+                weights,
+                given,
+                expected=lambda: self._answer(program, weights, given),
+                folder=place,
+                timeout=self.settings.timeout,
+            )
+        if not verdict.error:
+            _write(path, verdict)
+        return verdict
+
+    def _answer(self, program: Program, weights: Any, given: Any) -> Answer:
+        """The reference's answer, once per form of the network."""
+        key = json.dumps([dict(program.forms), repr(program.recipe)], sort_keys=True)
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._answers:
+                self._answers[key] = answer(program, weights, given)
+            return self._answers[key]
+
+    def _path(self, program: Program, environment: Environment) -> Path:
+        parts = [
+            program.digest,
+            environment.key,
+            str(environment.interpreter),
+            sorted(environment.versions.items()),
+            self.data.sha256,
+            self.settings.seed,
+            self.settings.device,
+            _own_source(),
+        ]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        return places.cache("verdicts") / f"{digest}.json"
+
+
+def _own_source() -> str:
+    """A hash of what the verdict depends on in netglot itself."""
+    root = Path(reference.__file__).parent
+    files = [root / "reference.py", root / "weights.py", *(root / "check").glob("*.py")]
+    texts = b"".join(path.read_bytes() for path in sorted(files))
+    return hashlib.sha256(texts).hexdigest()
+
+
+def _read(path: Path) -> Verdict | None:
+    try:
+        content = json.loads(path.read_text())
+        differences = tuple(Difference(**item) for item in content.pop("differences"))
+        return Verdict(differences=differences, **content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, verdict: Verdict) -> None:
+    from netglot.race import records
+
+    records.write(path, asdict(verdict))
