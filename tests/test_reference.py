@@ -32,7 +32,7 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 #: What PyTorch 2.13.0 computed for a case in float64: the first output in evaluation,
 #: and all gradients of its mean square in training, with the case's masks; each as a
-#: sum weighted by ``cos(0.7 i + 0.3)``. The GRU forms that PyTorch has not are left out.
+#: sum weighted by ``cos(0.7 i + 0.3)``. GRU forms that PyTorch has not are left out.
 TORCH = {
     "dense": (-3.16485577901, -0.0169714123639),
     "dense-no-bias": (-3.97542183385, -0.663552123098),
