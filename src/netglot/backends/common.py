@@ -9,6 +9,8 @@ from netglot.source import Line, call, layout
 from netglot.symbols import Symbol
 
 IMPORTS = ("import argparse", "", "import numpy as np")
+#: Observations that a network is run on which is not trained.
+FORWARD = 1000
 TIMED = ("import argparse", "import time", "", "import numpy as np")
 
 
@@ -65,7 +67,10 @@ def load_data(parts: Parts) -> Section:
     lines = []
     if workload.recipe is None:
         about = about.replace(" and labels", "")
-        result = arrays["x_test"]
+        times = {a: n // m for a, n, m in _sizes(parts) if n != m}
+        enlarge = "".join(f".repeat({n}, axis={'NCHW'.index(a)})" for a, n in times.items())
+        lines = [f'x = data["x_test"][:{FORWARD}]{enlarge}']
+        result = f"x{change}{convert}{scale}"
     elif kind == "tokens":
         result = (
             f'{arrays["x_train"]}, data["y_train"], {arrays["x_test"]}, data["y_test"]'
@@ -82,6 +87,14 @@ def load_data(parts: Parts) -> Section:
         "    data = np.load(path)\n    $lines\n    return $result",
         {"about": about, "lines": lines, "result": result},
     )
+
+
+def _sizes(parts: Parts) -> list[tuple[str, int, int]]:
+    """Letter, size the network reads, size in the file, for each axis of an image."""
+    type_ = parts.graph.inputs[0][1]
+    stored = parts.workload.data.shape
+    pairs = zip("CHW", stored, strict=True) if type_.axes == "NCHW" else ()
+    return [(letter, type_.size(letter), size) for letter, size in pairs]
 
 
 def batches() -> Section:

@@ -450,9 +450,7 @@ class Worker:
         clock.losses = None
         if request.get("evaluate", True):
             begin = CLOCK()
-            answer["metric"] = number(
-                self._function("evaluate")(self._model(), x_test, y_test)
-            )
+            answer["metric"], answer["confusion"] = self._evaluate(x_test, y_test)
             self.phases["evaluate"] = CLOCK() - begin
         answer["machine"] = {
             "load_before": load_before,
@@ -548,7 +546,66 @@ class Worker:
             },
         }
 
+    def do_extract(self, request):
+        """One pass of a network that is only run forward, under the clock.
+
+        The first batch has gone through before: its compilation is a phase of its own.
+        """
+        x = self._data(request)[0]
+        batch = min(len(x), getattr(self.program, "BATCH_SIZE", len(x)))
+        predict, extract = self._function("predict"), self._function("extract")
+        load_before = _load()
+        begin = CLOCK()
+        predict(self._model(), x[:batch])
+        first = CLOCK() - begin
+        cpu_begin = _cpu_seconds()
+        begin = CLOCK()
+        # An array of the host: there is nothing left to wait for.
+        features = extract(self._model(), x)
+        seconds = CLOCK() - begin
+        cpu = _cpu_seconds() - cpu_begin
+        self.phases["first_step"] = first
+        self.phases["steps"] = seconds
+        steps = -(-len(x) // batch)
+        return {
+            "train_seconds": seconds,
+            "first_step_seconds": first,
+            "step_ms": 1000 * seconds / steps,
+            "steps": steps,
+            "checksum": float(features.sum(dtype="float64")),
+            "sizes": {"test": len(x)},
+            "cpu_seconds": cpu,
+            "threads_used": cpu / seconds,
+            "memory": self.memory.answer(),
+            "machine": {
+                "load_before": load_before,
+                "load_after": _load(),
+                "governor": _governor(),
+            },
+            "phases": dict(self.phases),
+        }
+
     # What the verbs share.
+
+    def _evaluate(self, x, y):
+        """The program's metric, and which class was taken for which.
+
+        ``evaluate`` calls ``predict``: what that returns is looked at in passing. There
+        is no confusion matrix (None) where the scores are not those of classes.
+        """
+        predict, seen = self._function("predict"), []
+
+        def watching(model, batch):
+            scores = predict(model, batch)
+            seen.append(scores)
+            return scores
+
+        self.program.predict = watching
+        try:
+            metric = number(self._function("evaluate")(self._model(), x, y))
+        finally:
+            self.program.predict = predict
+        return metric, _confusion(seen, y)
 
     def _function(self, name):
         if self.program is None:
@@ -646,6 +703,22 @@ class Worker:
         number(clock.losses[-1])
         barrier()
         return clock, CLOCK(), returned
+
+
+def _confusion(seen, labels):
+    """Rows: true class; columns: the class with the highest score; counts."""
+    import numpy
+
+    labels = numpy.asarray(labels)
+    if not seen or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return None
+    scores = numpy.concatenate([numpy.asarray(part) for part in seen])
+    if scores.ndim != 2 or len(scores) != len(labels):
+        return None
+    classes = scores.shape[1]
+    flat = labels.astype(int) * classes + scores.argmax(axis=1)
+    counts = numpy.bincount(flat, minlength=classes * classes)
+    return counts.reshape(classes, classes).tolist()
 
 
 def _as_state(built):

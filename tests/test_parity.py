@@ -1,0 +1,177 @@
+"""Every case and every workload in every backend, in its environment, in float64.
+
+What a backend cannot say is read from the ``GapError`` that it raises: such a case is
+skipped with the reason, and the table of gaps is the sum of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES, Case
+
+from netglot import backends, workloads
+from netglot.check import gate
+from netglot.check.gate import Answer, answer
+from netglot.data import DataSpec
+from netglot.emit import GapError, Settings, emit
+from netglot.graph import Graph, Node
+from netglot.ops import Concat, Flatten, Reshape, Split, Type
+from netglot.race.verdicts import initial
+from netglot.recipe import SGD, MeanSquaredError, Recipe
+from netglot.runtime import envs
+from netglot.runtime.jobs import Worker
+from netglot.workloads import Workload
+
+pytestmark = pytest.mark.framework
+
+VARIANT = Settings(dtype="float64", dropout=False)
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker]]:
+    """One worker per backend, started when it is first needed, kept alive."""
+    started: dict[str, Worker] = {}
+    yield started
+    for worker in started.values():
+        worker.close()
+
+
+def _worker(name: str, workers: dict[str, Worker], tmp_path: Path) -> Worker:
+    if name not in workers or not workers[name].alive:
+        backend = backends.get(name)
+        environment = envs.prepare(backend.env, name)
+        workers[name] = Worker.start_for(
+            backend.env, environment, log=tmp_path / "worker.log", threads=1, name=name
+        )
+    return workers[name]
+
+
+def _one_input(graph: Graph) -> Graph:
+    """Several inputs cut out of one, because a program has one; outputs joined."""
+    nodes = list(graph.nodes)
+    inputs = graph.inputs
+    if len(inputs) > 1:
+        sizes = tuple(int(np.prod(t.shape[1:])) for _, t in inputs)  # type: ignore
+        pieces = tuple(f"piece_{name}" for name, _ in inputs)
+        cut: list[Node] = [Node("cut", Split("F", sizes), ("all",), pieces)]
+        for piece, (name, type_) in zip(pieces, inputs, strict=True):
+            shape = Reshape(type_.axes[1:], type_.shape[1:])  # type: ignore[arg-type]
+            cut.append(Node(f"shape_{name}", shape, (piece,), (name,)))
+        nodes = cut + nodes
+        inputs = (("all", Type("NF", (None, sum(sizes)))),)
+    outputs = graph.outputs
+    if len(outputs) > 1:
+        flat = tuple(f"flat_{name}" for name in outputs)
+        for name, piece in zip(outputs, flat, strict=True):
+            nodes.append(Node(piece, Flatten(), (name,), (piece,)))
+        nodes.append(Node("join", Concat("F"), flat, ("joined",)))
+        outputs = ("joined",)
+    return Graph(graph.name, inputs, tuple(nodes), outputs)
+
+
+def _workload(case: Case) -> Workload:
+    return Workload(
+        case.name,
+        case.name,
+        _one_input(case.graph),
+        Recipe(MeanSquaredError(), SGD(0.1), batch_size=case.batch, epochs=1),
+        DataSpec("case", "features", (1,), 2),
+        # Both are tested: each backend in the form that it has.
+        forms={"BatchNorm": ({"unbiased": False}, {"unbiased": True})}
+        if "unbiased" not in case.name
+        else {},
+    )
+
+
+def _batches(case: Case, graph: Graph) -> list[tuple[np.ndarray, np.ndarray]]:
+    shape = graph.types()[graph.outputs[0]].shape[1:]
+    result = []
+    for seed in range(STEPS):
+        arrays = list(case.inputs(seed).values())
+        x = arrays[0]
+        if len(arrays) > 1:
+            x = np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
+        target = np.random.default_rng(seed).normal(size=(len(x), *shape))  # type: ignore
+        result.append((x, target))
+    return result
+
+
+def _weights(case: Case, graph: Graph) -> dict[str, np.ndarray]:
+    """The case's weights; those that only another form has are left out."""
+    wanted = graph.weights()
+    formed = dataclasses.replace(case, graph=graph)
+    return {path: a for path, a in formed.weights().items() if path in wanted}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("name", backends.names())
+def test_case(
+    name: str, case: Case, workers: dict[str, Worker], tmp_path: Path
+) -> None:
+    backend, workload = backends.get(name), _workload(case)
+    try:
+        program = emit(workload, backend, VARIANT)
+    except GapError as gap:
+        pytest.skip(str(gap))
+    worker = _worker(name, workers, tmp_path)
+    weights = _weights(case, program.graph)
+    batches = _batches(case, program.graph)
+    verdict = gate(program, backend, worker, weights, batches, folder=tmp_path)
+    assert verdict.equal, _explain(verdict)
+
+
+def _explain(verdict: Any) -> str:
+    if verdict.error:
+        return str(verdict.error)
+    return "\n".join(str(d) for d in verdict.differences if not d.equal)
+
+
+#: The reference's answers, once per workload and form.
+_ANSWERS: dict[str, Answer] = {}
+
+
+@pytest.mark.parametrize("task", workloads.names())
+@pytest.mark.parametrize("name", backends.names())
+def test_workload(
+    name: str, task: str, workers: dict[str, Worker], tmp_path: Path
+) -> None:
+    """Forward, loss and optimizer steps of the raced networks, float64."""
+    backend, workload = backends.get(name), workloads.get(task)
+    program = emit(workload, backend, VARIANT)
+    weights = initial(program, seed=0)
+    rng = np.random.default_rng(0)
+    type_ = program.graph.inputs[0][1]
+    size = 2 if task == "resnet50-features" else 6
+    shape: Any = (size, *type_.shape[1:])
+    batches = []
+    for _ in range(STEPS if program.recipe else 1):
+        x: np.ndarray = rng.random(shape)
+        if type_.dtype.startswith("int"):
+            x = rng.integers(0, workload.data.vocabulary, shape).astype(np.int32)
+        y = x if workload.target == "input" else rng.integers(0, 2, size)
+        batches.append((x, y))
+
+    def expected() -> Answer:
+        key = f"{task} {program.forms} {program.recipe}"
+        if key not in _ANSWERS:
+            _ANSWERS[key] = answer(program, weights, batches)
+        return _ANSWERS[key]
+
+    worker = _worker(name, workers, tmp_path)
+    verdict = gate(
+        program,
+        backend,
+        worker,
+        weights,
+        batches,
+        expected=expected,
+        folder=tmp_path,
+    )
+    assert verdict.equal, _explain(verdict)

@@ -1,0 +1,117 @@
+"""Whole programs: on disk as they are meant to be, formatted, running nothing foreign.
+
+``make golden`` writes them anew; a review reads the difference.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netglot import backends, workloads
+from netglot.backend import STEPS, Program
+from netglot.emit import emit
+
+pytestmark = pytest.mark.text
+
+GOLDEN = Path(__file__).parent / "golden"
+PAIRS = [(task, name) for task in workloads.names() for name in backends.names()]
+#: What every program offers; see docs/architecture.md.
+CONTRACT = {
+    "load_data": ["path"],
+    "build": ["seed"],
+    "load_weights": ["model", "path"],
+    "save_weights": ["model", "path"],
+    "predict": ["model", "x"],
+    "main": [],
+}
+TRAINED = {"evaluate": ["model", "x", "y"]}
+
+
+def _program(task: str, name: str) -> Program:
+    return emit(workloads.get(task), backends.get(name))
+
+
+@pytest.mark.parametrize(("task", "name"), PAIRS)
+def test_golden(task: str, name: str) -> None:
+    program = _program(task, name)
+    path = GOLDEN / program.name
+    if os.environ.get("NETGLOT_GOLDEN") == "write":
+        path.write_text(program.source)
+    assert path.is_file(), f"{path} is not there: make golden"
+    assert program.source == path.read_text(), "read the difference, then make golden"
+
+
+def test_no_golden_program_is_left_over() -> None:
+    names = {f"{t}_{n}.py".replace("-", "_") for t, n in PAIRS}
+    assert {path.name for path in GOLDEN.glob("*.py")} == names
+
+
+def test_a_formatter_would_change_nothing() -> None:
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--isolated", "--line-length", "88", str(GOLDEN)]
+    form = subprocess.run(
+        [*ruff, "format", "--check", *options], capture_output=True, text=True
+    )
+    assert form.returncode == 0, form.stdout + form.stderr
+    # What autograd calls np is NumPy to the reader as well.
+    lint = subprocess.run([*ruff, "check", *options], capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+@pytest.mark.parametrize(("task", "name"), PAIRS)
+def test_contract(task: str, name: str) -> None:
+    program = _program(task, name)
+    tree = ast.parse(program.source)
+    functions = {
+        node.name: [a.arg for a in node.args.args]
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for function, arguments in CONTRACT.items():
+        assert functions[function] == arguments, function
+    if program.recipe is None:
+        assert "train" not in functions and "extract" in functions
+        return
+    for function, arguments in TRAINED.items():
+        assert functions[function] == arguments
+    assert functions["train_step"][-2:] == ["x", "y"]
+    assert functions["train"][-6:] == [
+        "x",
+        "y",
+        "epochs",
+        "seed",
+        "validation",
+        "on_step",
+    ]
+
+
+@pytest.mark.parametrize(("task", "name"), PAIRS)
+def test_a_program_knows_nothing_of_netglot(task: str, name: str) -> None:
+    tree = ast.parse(_program(task, name).source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            module = getattr(node, "module", "") or ""
+            assert "netglot" not in [module, *names]
+
+
+@pytest.mark.parametrize(("task", "name"), PAIRS)
+def test_bookkeeping(task: str, name: str) -> None:
+    """Every node has its lines, every step too, every weight of the graph its place."""
+    program = _program(task, name)
+    workload = workloads.get(task)
+    covered = {source for weight in program.weights for source in weight.sources}
+    assert covered == set(program.graph.weights())
+    assert len({weight.path for weight in program.weights}) == len(program.weights)
+    lines = program.source.splitlines()
+    assert len(program.labels) == len(lines)
+    steps = [label.step for label in program.labels]
+    assert sorted(set(steps), key=STEPS.index) == list(dict.fromkeys(steps))
+    for node in workload.graph.nodes:
+        assert any(node.name in label.nodes for label in program.labels), node.name
