@@ -114,8 +114,8 @@ def outliers(values: Sequence[float]) -> tuple[int, ...]:
     """Positions of the values that stand far from the others; never for fewer than 4.
 
     Far is a modified z-score above 3.5 (Iglewicz and Hoaglin, "How to Detect and Handle
-    Outliers", 1993), and more than 1 % away from the median, so that runs that agree to
-    the millisecond are not told apart.
+    Outliers", 1993), and more than 5 % away from the median: with few runs that happen
+    to agree, the score alone would mark half of the others.
     """
     if len(values) < 4:
         return ()
@@ -123,7 +123,7 @@ def outliers(values: Sequence[float]) -> tuple[int, ...]:
     if math.isinf(middle):
         return ()
     distances = [abs(value - middle) for value in values]
-    limit = max(3.5 / 0.6745 * median(distances), 0.01 * abs(middle))
+    limit = max(3.5 / 0.6745 * median(distances), 0.05 * abs(middle))
     return tuple(i for i, distance in enumerate(distances) if distance > limit)
 
 

@@ -1,0 +1,1 @@
+"""Tables, plots, pages and notebooks: made from records and programs, nothing else."""
