@@ -142,6 +142,21 @@ def test_a_block_with_two_outputs():
     assert nodes["fork.b"].outputs == ("fork_1",)
 
 
+def test_an_output_that_the_block_itself_reads():
+    block, x = row("Dense", None)
+    a = block.add(Dense(2), x, name="a")
+    both = block.block(a, block.add(Relu(), a, name="b"))
+    net, x = row()
+    a, b = net.call(both, x, name="both")
+    flat = net.graph(net.add(Add(), a, b, name="sum")).flat()
+    assert [node.inputs for node in flat.nodes] == [
+        ("x",),
+        ("both_0",),
+        ("both_0", "both_1"),
+    ]
+    assert flat.types()["sum"].shape == (None, 2)
+
+
 def test_a_block_does_not_give_back_its_input():
     block, x = row("Nothing")
     with pytest.raises(

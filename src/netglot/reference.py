@@ -275,9 +275,9 @@ def _pool_windows(op: ops.MaxPool, site: Site, x: Array, value: float) -> Array:
     count: Any = site.outputs[0].shape[2:]
     stride: Any = op.stride
     pads = []
-    for i, (before, after) in enumerate(op.padding):
+    for i, (before, _) in enumerate(op.padding):
         reach: Any = (count[i] - 1) * stride[i] + op.kernel[i]
-        pads.append((before, max(after, reach - before - x.shape[2 + i])))
+        pads.append((before, max(0, reach - before - x.shape[2 + i])))
     padded = _pad(x, pads, value)
     parts = windows(padded, op.kernel, stride, (1,) * len(count), count)
     return anp.reshape(parts, (*x.shape[:2], math.prod(op.kernel), *count))  # type: ignore
