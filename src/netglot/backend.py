@@ -58,7 +58,9 @@ class Weight:
     letters in the program's order. Several ``sources`` are stacked along a new first
     axis. ``gates`` is the order of the gates along ``G``, where it is not the
     operation's own. With ``join`` the sources follow each other along the axis after
-    ``S`` instead of being stacked.
+    ``S`` instead of being stacked. ``split`` says into which letters (with sizes,
+    slowest first) the program cuts a letter of the operation's; none: an axis of size 1
+    that the program does not have.
     """
 
     path: str
@@ -66,6 +68,7 @@ class Weight:
     sources: tuple[str, ...]
     gates: str = ""
     join: bool = False
+    split: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Site:
     ``arguments`` the source text of the inputs; ``target`` the variable that will hold
     the result. ``object`` is the text by which the layer object or the weights of this
     node are reached. ``activation`` is the text of a fused activation, or ``None``.
+    ``in_block``: whether the node stands in a block, which may be used many times.
     """
 
     op: Any
@@ -90,6 +94,7 @@ class Site:
     backend: Backend
     recipe: Recipe | None
     dtype: str = "float32"
+    in_block: bool = False
 
     @property
     def x(self) -> Expression:
@@ -143,7 +148,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Scope:
-    """The network, or a block of it, written: what makes it and what it computes."""
+    """The network, or a block of it, written: what makes it and what it computes.
+
+    ``apply`` ends with a ``return`` statement; ``body`` is the same without it, after
+    which ``value`` is the result. ``parameters`` are those that the text uses.
+    """
 
     name: str
     function: str
@@ -152,6 +161,8 @@ class Scope:
     make: tuple[Line, ...]
     apply: tuple[Line, ...]
     result: str
+    body: tuple[Line, ...] = ()
+    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +209,10 @@ class Backend:
     ``repeated`` how the uses of a repeated block are named. ``barrier`` is an expression
     over ``model``: the sum of all parameters as a number on the host. ``losses`` says
     what ``on_step`` is given: the loss of the ``step``, or the ``mean`` of the epoch so
-    far.
+    far. ``in_place``: a layer is made where it is used, ``Dense(10)(x)``. ``input`` is
+    the variable of a network's one input; where it is not ``x`` it keeps its value to
+    the end. ``margin`` is the indentation of a network's lines. ``inside`` takes the
+    place of ``separator`` after the name of a block.
     """
 
     # facts
@@ -233,6 +247,10 @@ class Backend:
     separator: str = "."
     repeated: str = "{name}.{index}"
     reports: str = "step"
+    in_place: bool = False
+    input: str = "x"
+    margin: int = 8
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -241,7 +259,8 @@ class ProgramWeight:
 
     ``axes`` and ``shape`` are the program's; ``source_axes`` and ``gates`` those of the
     graph's weights named in ``sources``. ``merged`` maps a letter to its parts in the
-    graph's order and in the program's.
+    graph's order and in the program's, ``split`` a letter to those that the program
+    cuts it into.
     """
 
     path: str
@@ -255,6 +274,7 @@ class ProgramWeight:
     merged: Mapping[str, tuple[tuple[tuple[str, int], ...], str]] = field(
         default_factory=dict
     )
+    split: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

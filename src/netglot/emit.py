@@ -30,7 +30,7 @@ from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
 from netglot.lower import lower
 from netglot.ops import Dropout, Op, Type
 from netglot.recipe import Recipe
-from netglot.source import WIDTH, Expression, Line, Statements, inline, layout
+from netglot.source import WIDTH, Expression, Line, Statements, call, inline, layout
 from netglot.workloads import Workload
 
 
@@ -95,7 +95,10 @@ def emit(
         frozenset(type(node.op) for node in graph.flat().nodes),
         _needed(writer.needs, backend),
     )
-    lines = _assemble(backend.frame(parts), backend)
+    try:
+        lines = _assemble(backend.frame(parts), backend)
+    except Gap as gap:
+        raise GapError(backend.name, [str(gap)]) from None
     return Program(
         f"{workload.name.replace('-', '_')}_{backend.name.replace('-', '_')}.py",
         workload.name,
@@ -170,12 +173,25 @@ class _Writer:
     dtype: str
     gaps: list[str] = field(default_factory=list)
     needs: set[str] = field(default_factory=set)
+    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def block(self, block: Block) -> Scope:
-        """A block as a class or function of the program."""
-        return self.scope(
-            block.name, block.parameters, block.inputs, block.nodes, block.outputs
+        """A block as a class or function of the program.
+
+        It keeps only the parameters that its text uses; so do its uses.
+        """
+        scope = self.scope(
+            block.name,
+            block.parameters,
+            block.inputs,
+            block.nodes,
+            block.outputs,
+            in_block=True,
         )
+        text = "\n".join(line.text for line in (*scope.make, *scope.apply))
+        used = tuple(p for p in block.parameters if re.search(rf"\b{p}\b", text))
+        self.parameters[block.name] = used
+        return dataclasses.replace(scope, parameters=used)
 
     def scope(
         self,
@@ -184,8 +200,10 @@ class _Writer:
         inputs: tuple[tuple[str, Type], ...],
         nodes: tuple[Node, ...],
         outputs: tuple[str, ...],
+        in_block: bool = False,
     ) -> Scope:
         """The lines that make the layers, and those that compute."""
+        margin = self.backend.margin
         types = infer_nodes(nodes, dict(inputs))
         last_use = {value: i for i, n in enumerate(nodes) for value in n.inputs}
         last_use |= dict.fromkeys(outputs, len(nodes))
@@ -193,7 +211,9 @@ class _Writer:
         for node in nodes:
             for value in node.inputs:
                 uses[value] = uses.get(value, 0) + 1
-        arguments = ("x",) if len(inputs) == 1 else tuple(n for n, _ in inputs)
+        single = "x" if in_block else self.backend.input
+        arguments = (single,) if len(inputs) == 1 else tuple(n for n, _ in inputs)
+        kept = set() if in_block or self.backend.input == "x" else set(arguments)
         variables = dict(zip((n for n, _ in inputs), arguments, strict=True))
         make: list[Line] = []
         written: list[_Written] = []
@@ -214,11 +234,12 @@ class _Writer:
                 outputs_of, skip = fused.outputs, i + 1
             end = i + 1 if fused else i
             live = {variables[v] for v in variables if last_use.get(v, -1) > end}
+            live |= kept
             target = _variable(node, variables, live)
             if len(outputs_of) > 1:
                 target = ", ".join(outputs_of)
             site = Site(
-                _Watch(node.op),
+                _Watch(self._called(node.op)),
                 node.name,
                 self.backend.object.format(name=node.name),
                 node_types,
@@ -229,6 +250,7 @@ class _Writer:
                 self.backend,
                 self.recipe,
                 self.dtype,
+                in_block,
             )
             # An activation is written around the layer that it follows.
             before = written[-1] if written else None
@@ -246,16 +268,19 @@ class _Writer:
                 nested = dataclasses.replace(site, arguments=(before.expression,))
                 result = self._apply(rule, nested, node)
                 self._complain(nested, node)
-                if result is not None and len(
-                    f"        {target} = {inline(result)}"
-                ) <= (WIDTH):
+                if result is not None and (
+                    margin + len(f"{target} = {inline(result)}") <= WIDTH
+                ):
                     written[-1] = _Written(
                         (*before.nodes, node.name), outputs_of, target, result, False
                     )
                     variables[outputs_of[0]] = target
                     continue
-            made = self._make(rule, site, node)
-            result = self._apply(rule, site, node)
+            if self.backend.in_place and rule.apply is None:
+                made, result = [], self._in_place(rule, site, node)
+            else:
+                made = self._make(rule, site, node)
+                result = self._apply(rule, site, node)
             self._complain(site, node)
             make += made
             if result is None:
@@ -277,13 +302,14 @@ class _Writer:
                 variables[outputs_of[0]] = inline(result.value)
                 written[-1] = dataclasses.replace(written[-1], keep=False)
         result_text = ", ".join(variables[v] for v in outputs)
-        lines = [line for item in written for line in item.lines()]
+        lines = [line for item in written for line in item.lines(margin)]
+        body, value = tuple(lines), result_text
         # ``x = f(x)`` followed by ``return x`` is one line.
         if written and result_text == written[-1].target:
             final = written[-1]
             one = inline(final.expression) if not final.statements else ""
-            if one and len(f"        return {one}") <= WIDTH:
-                lines = [line for item in written[:-1] for line in item.lines()]
+            if one and margin + len(f"return {one}") <= WIDTH:
+                lines = [line for item in written[:-1] for line in item.lines(margin)]
                 result_text = one
                 lines.append(Line("return " + one, final.nodes[-1]))
             else:
@@ -298,7 +324,17 @@ class _Writer:
             tuple(make),
             tuple(lines),
             result_text,
+            body,
+            value,
         )
+
+    def _called(self, op: Op) -> Op:
+        """The use of a block without the sizes that its text does not need."""
+        if not isinstance(op, Call):
+            return op
+        used = self.parameters[op.block.name]
+        arguments = tuple((n, size) for n, size in op.arguments if n in used)
+        return dataclasses.replace(op, arguments=arguments)
 
     def _rule(self, node: Node) -> Rule | None:
         rule = self.backend.rules.get(type(node.op))
@@ -332,7 +368,19 @@ class _Writer:
         if isinstance(made, Statements):
             return [Line(text, node.name) for text in made.lines]
         prefix = self.backend.assign.format(name=node.name)
-        return [Line(text, node.name) for text in _fit(prefix, made)]
+        return [
+            Line(text, node.name) for text in _fit(prefix, made, self.backend.margin)
+        ]
+
+    def _in_place(self, rule: Rule, site: Site, node: Node) -> Any:
+        """``Dense(10)(x)``: the layer, applied where it is made."""
+        self.needs |= set(rule.needs)
+        try:
+            made = rule.make(site) if rule.make else site.object
+        except Gap as gap:
+            self.gaps.append(f"{node}: {gap}")
+            return None
+        return call(made, *site.arguments)
 
     def _apply(self, rule: Rule, site: Site, node: Node) -> Any:
         self.needs |= set(rule.needs)
@@ -369,7 +417,7 @@ class _Written:
     def statements(self) -> bool:
         return isinstance(self.expression, Statements)
 
-    def lines(self) -> list[Line]:
+    def lines(self, margin: int) -> list[Line]:
         node = " ".join(self.nodes)
         if isinstance(self.expression, Statements):
             lines = [Line(text, node) for text in self.expression.lines]
@@ -377,13 +425,14 @@ class _Written:
             if self.keep and value != self.target:
                 lines.append(Line(f"{self.target} = {value}", node))
             return lines
-        return [Line(t, node) for t in _fit(f"{self.target} = ", self.expression)]
+        fitted = _fit(f"{self.target} = ", self.expression, margin)
+        return [Line(text, node) for text in fitted]
 
 
-def _fit(prefix: str, expression: Expression) -> list[str]:
-    """Lines that fit once they are indented by a class and a function."""
-    margin = " " * 8
-    return [line[len(margin) :] for line in layout(margin + prefix, expression)]
+def _fit(prefix: str, expression: Expression, margin: int) -> list[str]:
+    """Lines that fit once they are indented by so many columns."""
+    lines = layout(" " * margin + prefix, expression)
+    return [line[margin:] for line in lines]
 
 
 def _used_next(nodes: Sequence[Node], i: int, uses: Mapping[str, int]) -> bool:
@@ -447,7 +496,7 @@ def _walk(
                     inside,
                     dict(zip(names, inputs, strict=True)),
                     f"{canonical}{name}.",
-                    f"{path}{own}{backend.separator}",
+                    f"{path}{own}{backend.inside or backend.separator}",
                     backend,
                 )
                 inside_types = infer_nodes(
@@ -480,6 +529,7 @@ def _walk(
             source = own_weights[weight.sources[0]]
             letters = weight.axes if len(weight.sources) == 1 else weight.axes[1:]
             sizes = dict(zip(source.axes, source.shape, strict=True))
+            sizes |= {a: n for cut in weight.split.values() for a, n in cut}
             if weight.gates and len(weight.gates) != len(source.gates):
                 raise RuleError(f"gates {weight.gates!r} of {node}")
             shape = tuple(sizes[a] for a in letters)
@@ -501,6 +551,7 @@ def _walk(
                 (source.gates, weight.gates or source.gates),
                 weight.join,
                 merged,  # type: ignore[arg-type]
+                weight.split,
             )
 
 

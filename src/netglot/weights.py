@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -50,11 +51,25 @@ def _lay_out(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
     array = _gates(weight, array, *weight.gates)
     for letter, (parts, order) in weight.merged.items():
         array = _unmerge(array, weight.source_axes.index(letter), parts, order)
-    return axes.transpose(array, weight.source_axes, _letters(weight))
+    cuts = _cuts(weight, dict(zip(weight.source_axes, array.shape, strict=True)))
+    array = array.reshape([size for cut in cuts for _, size in cut])
+    letters = "".join(letter for cut in cuts for letter, _ in cut)
+    return axes.transpose(array, letters, _letters(weight))
+
+
+def _cuts(
+    weight: ProgramWeight, sizes: Mapping[str, int]
+) -> list[tuple[tuple[str, int], ...]]:
+    """Each axis of a source as the letters and sizes that the program cuts it into."""
+    whole = {a: ((a, sizes.get(a, 1)),) for a in weight.source_axes}
+    return [weight.split.get(a, whole[a]) for a in weight.source_axes]
 
 
 def _take_in(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
-    array = axes.transpose(array, _letters(weight), weight.source_axes)
+    cuts = _cuts(weight, dict(zip(_letters(weight), array.shape, strict=True)))
+    letters = "".join(letter for cut in cuts for letter, _ in cut)
+    array = axes.transpose(array, _letters(weight), letters)
+    array = array.reshape([math.prod(size for _, size in cut) for cut in cuts])
     for letter, (parts, order) in weight.merged.items():
         sizes = dict(parts)
         given = tuple((a, sizes[a]) for a in order)
