@@ -207,7 +207,7 @@ class Backend:
     argument, written as in ``activations``. ``object`` and ``separator`` say how a node
     is reached in the source (``self.{name}``) and named in a file of weights;
     ``repeated`` how the uses of a repeated block are named. ``barrier`` is an expression
-    over ``model``: the sum of all parameters as a number on the host. ``losses`` says
+    over ``model``: the sum of all parameters as a number on the host. ``reports`` says
     what ``on_step`` is given: the loss of the ``step``, or the ``mean`` of the epoch so
     far. ``in_place``: a layer is made where it is used, ``Dense(10)(x)``. ``input`` is
     the variable of a network's one input; where it is not ``x`` it keeps its value to

@@ -10,6 +10,10 @@ import numpy as np
 #: values of one forward pass, and for parameters after some optimizer steps.
 VALUES = {"float32": 1e-5, "float64": 1e-10}
 STEPS = {"float32": 1e-4, "float64": 1e-9}
+#: Steps in float32 may also be off by this many times the error that float32 itself
+#: makes in them, measured by the reference in both precisions: an Adam step turns the
+#: rounding of a gradient near zero into a whole step.
+ROUNDING = 4
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from netglot.check.inputs import batches
 from netglot.data import DataSet
 from netglot.emit import Settings as Variant
 from netglot.emit import emit
+from netglot.race import records
 from netglot.race.settings import Entry, Settings
 from netglot.recipe import Initializers
 from netglot.runtime.envs import Environment
@@ -50,8 +51,24 @@ class Gatekeeper:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def judge(self, entry: Entry, environment: Environment, folder: Path) -> Verdict:
-        """The verdict on an entry, from the cache where nothing has changed."""
-        variant = Variant(dropout=False, exact_form=self.settings.exact_form)
+        """The verdict on an entry in every precision that the framework has."""
+        verdicts = [
+            self._judge(entry, environment, folder, dtype)
+            for dtype in entry.backend.dtypes
+        ]
+        errors = [verdict.error for verdict in verdicts if verdict.error]
+        return Verdict(
+            all(verdict.equal for verdict in verdicts),
+            tuple(d for verdict in verdicts for d in verdict.differences),
+            "\n".join(errors),
+            verdicts[0].forms,
+        )
+
+    def _judge(
+        self, entry: Entry, environment: Environment, folder: Path, dtype: str
+    ) -> Verdict:
+        """The verdict in one precision, from the cache where nothing has changed."""
+        variant = Variant(dtype, dropout=False, exact_form=self.settings.exact_form)
         program = emit(self.workload, entry.backend, variant)
         path = self._path(program, environment)
         known = _read(path)
@@ -60,15 +77,12 @@ class Gatekeeper:
         weights = initial(program, self.settings.seed)
         size, count = (SIZE, STEPS) if program.recipe else (FORWARD_SIZE, 1)
         given = batches(self.workload, self.data.path, count, size)
-        log = folder / "logs" / f"{entry.label}-gate.log"
-        place = folder / "gate" / entry.label
-        accelerator = self.settings.device != "cpu"
         with Worker.start_for(
             entry.env,
             environment,
-            log=log,
+            log=folder / "logs" / f"{entry.label}-gate-{dtype}.log",
             threads=self.settings.threads,
-            accelerator=accelerator,
+            accelerator=self.settings.device != "cpu",
             name=entry.label,
         ) as worker:
             verdict = gate(
@@ -78,7 +92,6 @@ class Gatekeeper:
                 weights,
                 given,
                 expected=lambda: self._answer(program, weights, given),
-                folder=place,
                 timeout=self.settings.timeout,
             )
         if not verdict.error:
@@ -128,6 +141,4 @@ def _read(path: Path) -> Verdict | None:
 
 
 def _write(path: Path, verdict: Verdict) -> None:
-    from netglot.race import records
-
     records.write(path, asdict(verdict))
