@@ -12,9 +12,6 @@ from netglot.report.summary import Row, Summary
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-#: From this width on an interval stands beside its median, else under it.
-WIDE = 120
-
 
 def show_race(summary: Summary, console: Console | None = None) -> None:
     """Print the title, the conditions, the table and the footnotes."""
@@ -49,7 +46,7 @@ def report(summary: Summary, width: int) -> RenderableType:
     heading = Text(summary.heading, "bold")
     facts = Text(" · ".join(f"{name}: {value}" for name, value in summary.facts), "dim")
     notes = [_note(note.about, note.text) for note in summary.notes]
-    return Group(heading, facts, _table(summary, width), *notes)
+    return Group(heading, facts, _fitting(summary, width), *notes)
 
 
 def _note(about: str, content: str) -> RenderableType:
@@ -62,12 +59,23 @@ def _note(about: str, content: str) -> RenderableType:
     return Padding(line, (0, 0, 0, 1))
 
 
-def _table(summary: Summary, width: int) -> RenderableType:
+def _fitting(summary: Summary, width: int) -> RenderableType:
+    """The wide table, or the one with intervals under their medians."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    table = _table(summary, wide=True)
+    console = Console(width=1000)
+    needed = Measurement.get(console, console.options, table).maximum
+    return table if needed <= width else _table(summary, wide=False)
+
+
+def _table(summary: Summary, wide: bool) -> RenderableType:
+    """With every figure on one line, or in as few columns as possible."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    wide = width >= WIDE
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
