@@ -247,6 +247,7 @@ class Backend:
     separator: str = "."
     repeated: str = "{name}.{index}"
     reports: str = "step"
+    dtypes: tuple[str, ...] = ("float32", "float64")
     in_place: bool = False
     input: str = "x"
     margin: int = 8
