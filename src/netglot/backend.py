@@ -209,8 +209,8 @@ class Backend:
     ``repeated`` how the uses of a repeated block are named. ``barrier`` is an expression
     over ``model``: the sum of all parameters as a number on the host. ``reports`` says
     what ``on_step`` is given: the loss of the ``step``, or the ``mean`` of the epoch so
-    far. ``in_place``: a layer is made where it is used, ``Dense(10)(x)``. ``input`` is
-    the variable of a network's one input; where it is not ``x`` it keeps its value to
+    far. ``in_place``: a layer is made where it is used, ``Dense(10)(x)``, one on a
+    line. ``input`` is the variable of a network's one input; where it is not ``x`` it keeps its value to
     the end. ``margin`` is the indentation of a network's lines. ``inside`` takes the
     place of ``separator`` after the name of a block.
     """

@@ -259,6 +259,7 @@ class _Writer:
                 and node.op.elementwise
                 and len(node.inputs) == 1
                 and rule.make is None
+                and not self.backend.in_place
                 and before.nestable
                 and before.outputs == node.inputs
                 and uses[node.inputs[0]] == 1

@@ -76,6 +76,8 @@ def inline(expression: Expression) -> str:
     if isinstance(expression, tuple):
         comma = "," if len(expression) == 1 else ""
         return f"({', '.join(map(inline, expression))}{comma})"
+    if isinstance(expression, float):
+        return str(expression).replace("e-0", "e-")  # 1e-5, as people write it
     return str(expression)
 
 

@@ -14,10 +14,17 @@ FORWARD = 1000
 TIMED = ("import argparse", "import time", "", "import numpy as np")
 
 
-def head(parts: Parts, imports: Sequence[str], constants: Sequence[str]) -> Section:
-    """Docstring, imports, constants; ``imports`` follow those of NumPy and argparse."""
+def head(
+    parts: Parts,
+    imports: Sequence[str],
+    constants: Sequence[str],
+    first: Sequence[str] | None = None,
+) -> Section:
+    """Docstring, imports, constants; ``first`` are the imports that all begin with."""
     workload = parts.workload
     file = f"{workload.name}_{parts.backend.name}".replace("-", "_")
+    if first is None:
+        first = IMPORTS if parts.recipe else TIMED
     numbers = [f"BATCH_SIZE = {workload.batch}"]
     if parts.recipe:
         numbers.append(f"EPOCHS = {parts.recipe.epochs}")
@@ -27,7 +34,7 @@ def head(parts: Parts, imports: Sequence[str], constants: Sequence[str]) -> Sect
         {
             "title": f"{workload.title}, in {parts.backend.title}",
             "usage": f"python {file}.py --data {workload.data.name}.npz",
-            "imports": [*(IMPORTS if parts.recipe else TIMED), *imports],
+            "imports": [*first, *imports],
             "constants": [*numbers, *constants],
         },
     )
@@ -68,7 +75,9 @@ def load_data(parts: Parts) -> Section:
     if workload.recipe is None:
         about = about.replace(" and labels", "")
         times = {a: n // m for a, n, m in _sizes(parts) if n != m}
-        enlarge = "".join(f".repeat({n}, axis={'NCHW'.index(a)})" for a, n in times.items())
+        enlarge = "".join(
+            f".repeat({n}, axis={'NCHW'.index(a)})" for a, n in times.items()
+        )
         lines = [f'x = data["x_test"][:{FORWARD}]{enlarge}']
         result = f"x{change}{convert}{scale}"
     elif kind == "tokens":
