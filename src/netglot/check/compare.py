@@ -10,9 +10,9 @@ import numpy as np
 #: values of one forward pass, and for parameters after some optimizer steps.
 VALUES = {"float32": 1e-5, "float64": 1e-10}
 STEPS = {"float32": 1e-4, "float64": 1e-9}
-#: Steps in float32 may also be off by this many times the error that float32 itself
-#: makes in them, measured by the reference in both precisions: an Adam step turns the
-#: rounding of a gradient near zero into a whole step.
+#: A single weight may, after steps in float32, also be off by this many times the error
+#: that float32 itself makes in it, measured by the reference in both precisions: rounding
+#: flips a relu or a maximum, and Adam makes a whole step of a gradient near zero.
 ROUNDING = 4
 
 
