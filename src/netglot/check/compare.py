@@ -10,8 +10,8 @@ import numpy as np
 #: values of one forward pass, and for parameters after some optimizer steps.
 VALUES = {"float32": 1e-5, "float64": 1e-10}
 STEPS = {"float32": 1e-4, "float64": 1e-9}
-#: A single weight may, after steps in float32, also be off by this many times the error
-#: that float32 itself makes in it, measured by the reference in both precisions: rounding
+#: Weights may, after steps in float32, also be off by this many times the error that
+#: float32 itself makes in them, measured by the reference in both precisions: rounding
 #: flips a relu or a maximum, and Adam makes a whole step of a gradient near zero.
 ROUNDING = 4
 
