@@ -312,7 +312,7 @@ class _Writer:
             if one and margin + len(f"return {one}") <= WIDTH:
                 lines = [line for item in written[:-1] for line in item.lines(margin)]
                 result_text = one
-                lines.append(Line("return " + one, final.nodes[-1]))
+                lines.append(Line("return " + one, " ".join(final.nodes)))
             else:
                 lines.append(Line("return " + result_text))
         else:

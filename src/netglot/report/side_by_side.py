@@ -11,7 +11,7 @@ import ast
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from netglot.backend import STEPS, Program
@@ -35,6 +35,7 @@ FORMATS = ("text", "markdown", "html", "ipynb", "py")
 #: A column narrower than this breaks too many lines.
 NARROWEST = 56
 _GAP = " │ "
+_TITLE = re.compile(r"# \d+\. .+")
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def pieces(program: Program) -> list[Piece]:
     lines = program.source.splitlines()
     places = _definitions(program.source)
     blocks = [function_name(block.name) for block in program.graph.blocks()]
+    known = _nodes(program)
     found: list[Piece] = []
     apart = True
     for number, (text, (step, nodes)) in enumerate(
@@ -143,8 +145,10 @@ def pieces(program: Program) -> list[Piece]:
             continue
         definition = places.get(number, "")
         block = _block(definition, blocks) if step == "network" else ""
-        key = frozenset((block, node) for node in nodes)
+        key = frozenset((block, _origin(node, known)) for node in nodes)
         about = "" if nodes else block if step == "network" else definition
+        if _TITLE.fullmatch(text):
+            about = "title"
         before = found[-1] if found else None
         # A function or the imports may hold blank lines, the network's pieces not.
         whole = step == "head" or (step != "network" and bool(definition))
@@ -154,11 +158,48 @@ def pieces(program: Program) -> list[Piece]:
             and (whole or not apart)
         )
         if before is not None and continues:
-            found[-1] = Piece(step, key, about, before.first, number, before.apart)
+            found[-1] = replace(before, last=number)
         else:
             found.append(Piece(step, key, about, number, number, apart))
         apart = False
     return found
+
+
+def _nodes(program: Program) -> frozenset[str]:
+    """Names of the nodes of the network and its blocks."""
+    owners: list[Any] = [program.graph, *program.graph.blocks()]
+    return frozenset(node.name for owner in owners for node in owner.nodes)
+
+
+def _origin(node: str, known: frozenset[str]) -> str:
+    """The node that a rewritten one came from: ``conv2_pad`` is of ``conv2``."""
+    if node in known:
+        return node
+    starts = [name for name in known if node.startswith(name + "_")]
+    return max(starts, key=len, default=node)
+
+
+def _joined(
+    found: Sequence[Piece], together: Sequence[frozenset[tuple[str, str]]]
+) -> list[Piece]:
+    """Neighbours become one piece where another program writes their layers in one."""
+    result: list[Piece] = []
+    for piece in found:
+        before = result[-1] if result else None
+        if (
+            before is not None
+            and before.nodes
+            and piece.nodes
+            and before.step == piece.step
+            and not piece.apart
+            and any(before.nodes | piece.nodes <= group for group in together)
+        ):
+            result[-1] = replace(
+                before, nodes=before.nodes | piece.nodes, last=piece.last
+            )
+        else:
+            result.append(piece)
+    return result
 
 
 def _labels(program: Program) -> Sequence[tuple[str, tuple[str, ...]]]:
@@ -197,9 +238,11 @@ def _block(definition: str, blocks: Sequence[str]) -> str:
 
 def align(programs: Sequence[Program]) -> list[Row]:
     """Rows of pieces that say the same, in the order of every program."""
+    everything = [pieces(program) for program in programs]
+    together = [p.nodes for found in everything for p in found if len(p.nodes) > 1]
     rows: list[Row] = []
-    for count, program in enumerate(programs):
-        rows = _merge(rows, pieces(program), count)
+    for count, found in enumerate(everything):
+        rows = _merge(rows, _joined(found, together), count)
     return rows
 
 
