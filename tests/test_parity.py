@@ -21,7 +21,7 @@ from netglot.check.gate import Answer, answer
 from netglot.data import DataSpec
 from netglot.emit import GapError, Settings, emit
 from netglot.graph import Graph, Node
-from netglot.ops import Concat, Flatten, Reshape, Split, Type
+from netglot.ops import Concat, Conv, Dense, Flatten, Op, Reshape, Split, Type
 from netglot.race.verdicts import initial
 from netglot.recipe import SGD, MeanSquaredError, Recipe
 from netglot.runtime import envs
@@ -76,11 +76,27 @@ def _one_input(graph: Graph) -> Graph:
     return Graph(graph.name, inputs, tuple(nodes), outputs)
 
 
+def _with_weights(graph: Graph) -> Graph:
+    """A layer before a network that has none, so that its gradient is seen."""
+    name, type_ = graph.inputs[0]
+    if any(w.trained for w in graph.weights().values()) or type_.dtype.startswith(
+        "int"
+    ):
+        return graph
+    if type_.axes.startswith("NC"):
+        size = type_.size("C")
+        layer: Op = Conv(size, (1,) * (len(type_.axes) - 2))
+    else:
+        layer = Dense(type_.size("F"))
+    nodes = [Node("before", layer, ("given",), (name,)), *graph.nodes]
+    return Graph(graph.name, (("given", type_),), tuple(nodes), graph.outputs)
+
+
 def _workload(case: Case) -> Workload:
     return Workload(
         case.name,
         case.name,
-        _one_input(case.graph),
+        _with_weights(_one_input(case.graph)),
         Recipe(MeanSquaredError(), SGD(0.1), batch_size=case.batch, epochs=1),
         DataSpec("case", "features", (1,), 2),
         # Both are tested: each backend in the form that it has.

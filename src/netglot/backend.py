@@ -201,18 +201,20 @@ STEPS = ("head", "data", "network", "setup", "train", "predict", "evaluate", "ma
 class Backend:
     """A framework: facts, rules, rewrites, what it misses, and its frame.
 
-    ``storage`` orders the canonical axes of a value (``axes.channels_last``). ``forms``
-    lists, for operations and optimizers that come in several forms, the attributes of
-    those the framework has. ``fuses`` are the operations that take an activation as an
-    argument, written as in ``activations``. ``object`` and ``separator`` say how a node
-    is reached in the source (``self.{name}``) and named in a file of weights;
-    ``repeated`` how the uses of a repeated block are named. ``barrier`` is an expression
-    over ``model``: the sum of all parameters as a number on the host. ``reports`` says
-    what ``on_step`` is given: the loss of the ``step``, or the ``mean`` of the epoch so
-    far. ``in_place``: a layer is made where it is used, ``Dense(10)(x)``, one on a
-    line. ``input`` is the variable of a network's one input; where it is not ``x`` it keeps its value to
-    the end. ``margin`` is the indentation of a network's lines. ``inside`` takes the
-    place of ``separator`` after the name of a block.
+    ``storage`` orders the canonical axes of a value (``axes.channels_last``).
+    ``forms`` lists, for operations and optimizers that come in several forms, the
+    attributes of those the framework has. ``fuses`` are the operations that take an
+    activation as an argument, written as in ``activations``. ``object`` and
+    ``separator`` say how a node is reached in the source (``self.{name}``) and
+    named in a file of weights; ``repeated`` how the uses of a repeated block are
+    named. ``barrier`` is an expression over ``model``: the sum of all parameters as
+    a number on the host. ``infers_sizes``: its layers find out the sizes of what
+    they read. ``reports`` says what ``on_step`` is given: the loss of the ``step``,
+    or the ``mean`` of the epoch so far. ``in_place``: a layer is made where it is
+    used, ``Dense(10)(x)``, one on a line. ``input`` is the variable of a network's
+    one input; where it is not ``x`` it keeps its value to the end. ``margin`` is
+    the indentation of a network's lines. ``inside`` takes the place of
+    ``separator`` after the name of a block.
     """
 
     # facts
@@ -248,6 +250,7 @@ class Backend:
     repeated: str = "{name}.{index}"
     reports: str = "step"
     dtypes: tuple[str, ...] = ("float32", "float64")
+    infers_sizes: bool = False
     in_place: bool = False
     input: str = "x"
     margin: int = 8

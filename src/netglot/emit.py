@@ -75,12 +75,19 @@ def emit(
             )
         )
         workload = dataclasses.replace(workload, graph=graph)
-    lowered = lower(workload, backend, settings.exact_form)
+    try:
+        lowered = lower(workload, backend, settings.exact_form)
+    except Gap as gap:
+        raise GapError(backend.name, [str(gap)]) from None
     graph, recipe = lowered.written, lowered.recipe
     writer = _Writer(backend, recipe, settings.dtype)
     blocks = tuple(writer.block(block) for block in graph.blocks())
     network = writer.scope(
-        class_name(workload.name), (), graph.inputs, graph.nodes, graph.outputs
+        _own_name(class_name(workload.name), graph),
+        (),
+        graph.inputs,
+        graph.nodes,
+        graph.outputs,
     )
     if writer.gaps:
         raise GapError(backend.name, list(dict.fromkeys(writer.gaps)))
@@ -118,6 +125,12 @@ def emit(
 def class_name(name: str) -> str:
     """``cifar-vgg`` -> ``CifarVgg``."""
     return "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
+
+
+def _own_name(name: str, graph: Graph) -> str:
+    """The network's name, other than that of each of its blocks."""
+    taken = {block.name for block in graph.blocks()}
+    return f"{name}Network" if name in taken else name
 
 
 def function_name(name: str) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netglot.backend import Backend
-from netglot.graph import Block, Call, Graph, Node, infer_nodes
+from netglot.backend import Backend, Gap
+from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
 from netglot.ops import BatchNorm, Conv, Dense, Flatten, Op, Pad, Reshape, Type
 from netglot.recipe import Optimizer, Recipe
+from netglot.symbols import Symbol
 from netglot.workloads import Workload
 
 #: Letters that stand for no axis in particular: stored as they are in every framework.
@@ -65,7 +66,10 @@ def lower(workload: Workload, backend: Backend, exact_form: bool = False) -> Low
     graph = workload.graph.map_ops(
         lambda op: _choose(op, workload.forms, backend, exact_form, taken)
     )
-    nodes = _rewrite(graph.nodes, backend)
+    nodes: Sequence[Node] = graph.nodes
+    if not backend.infers_sizes:
+        nodes = _with_sizes(nodes, dict(graph.inputs))
+    nodes = _rewrite(nodes, backend)
     nodes = _storage(nodes, dict(graph.inputs), graph.outputs, backend)
     recipe = workload.recipe
     if recipe is not None:
@@ -106,6 +110,51 @@ def _optimizer(
         )
         return dataclasses.replace(optimizer, **form)
     return optimizer
+
+
+_SIZES = {"C": "in_channels", "F": "in_features"}
+
+
+def _with_sizes(nodes: Sequence[Node], types: dict[str, Type]) -> list[Node]:
+    """Gives blocks a parameter for each size of their inputs that they leave open.
+
+    Frameworks that make weights before they see a value have to be told it.
+    """
+    types = infer_nodes(nodes, types)
+    result = []
+    for node in nodes:
+        if isinstance(node.op, Call):
+            node = dataclasses.replace(
+                node, op=_sized(node.op, tuple(types[name] for name in node.inputs))
+            )
+        result.append(node)
+    return result
+
+
+def _sized(op: Call, given: tuple[Type, ...]) -> Call:
+    block = op.block
+    inputs, added = [], []
+    for i, ((name, type_), outer) in enumerate(zip(block.inputs, given, strict=True)):
+        for letter, size in zip(type_.axes, type_.shape, strict=True):
+            if size is None and letter in _SIZES:
+                parameter = _SIZES[letter] + (str(i) if i else "")
+                added.append((parameter, outer.size(letter)))
+                type_ = type_.replace(**{letter: Symbol(parameter)})
+        inputs.append((name, type_))
+    nodes = tuple(_with_sizes(block.nodes, dict(inputs)))
+    if isinstance(op, Repeat) and added and op.infer(*given)[0] != given[0]:
+        raise Gap(
+            f"block {block.name} is repeated, and its first use reads another size than "
+            "the others: write the first use as a call of its own"
+        )
+    parameters = tuple(name for name, _ in added)
+    block = dataclasses.replace(
+        block,
+        parameters=(*parameters, *block.parameters),
+        inputs=tuple(inputs),
+        nodes=nodes,
+    )
+    return dataclasses.replace(op, block=block, arguments=(*added, *op.arguments))
 
 
 def _inside(node: Node, change: Callable[[Block], Sequence[Node]]) -> Node:
@@ -184,7 +233,8 @@ def _storage(
                 node = dataclasses.replace(node, inputs=(restored,))
             if _reorders(y, backend):
                 # Only a Reshape gives channels.
-                plain = dataclasses.replace(node.op, axes=PLAIN[: len(y.axes) - 1])
+                letters = PLAIN[: len(y.axes) - 1]
+                plain = dataclasses.replace(node.op, axes=letters)  # type: ignore
                 flat = f"{node.name}_plain"
                 result.append(
                     dataclasses.replace(node, op=plain, name=flat, outputs=(flat,))
