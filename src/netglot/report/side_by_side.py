@@ -268,24 +268,23 @@ def _best(
             together = _likeness(rows[i], added[j]) + best[i + 1][j + 1]
             best[i][j] = max(together, best[i + 1][j], best[i][j + 1])
     i = j = 0
+    # As late as possible: a layer that is made in one place and applied in another
+    # stands, where it is written once elsewhere, beside the place where it is applied.
     while i < len(rows) or j < len(added):
-        if i < len(rows) and j < len(added):
-            likeness = _likeness(rows[i], added[j])
-            if likeness > 0 and best[i][j] == likeness + best[i + 1][j + 1]:
-                yield rows[i], added[j]
-                i, j = i + 1, j + 1
-                continue
-        if j == len(added) or (i < len(rows) and best[i][j] == best[i + 1][j]):
+        if i < len(rows) and best[i][j] == best[i + 1][j]:
             yield rows[i], None
             i += 1
-        else:
+        elif j < len(added) and best[i][j] == best[i][j + 1]:
             yield None, added[j]
             j += 1
+        else:
+            yield rows[i], added[j]
+            i, j = i + 1, j + 1
 
 
 def _likeness(row: Row, piece: Piece) -> float:
     """How much a piece says the same as those of a row; 0 where it does not."""
-    nodes = frozenset().union(*(p.nodes for p in row.pieces if p))
+    nodes = _keys(row)
     about = {p.about for p in row.pieces if p}
     if nodes and piece.nodes:
         common = len(nodes & piece.nodes)
@@ -487,20 +486,52 @@ def _markdown(programs: Sequence[Program], steps: Sequence[str]) -> str:
         if step == "network" and len(programs) > 1:
             lines += ["| layer | " + " | ".join(map(_title, programs)) + " |"]
             lines += ["| --- |" + " --- |" * len(programs)]
-            for row in rows:
-                if row.step == step and row.nodes:
-                    cells = [
-                        _cell(_code(program, piece)) if piece else ""
-                        for program, piece in zip(programs, row.pieces, strict=True)
-                    ]
-                    names = " ".join(row.nodes).replace("|", "\\|")
-                    lines.append(f"| {names} | " + " | ".join(cells) + " |")
+            for names, parts in _layers([row for row in rows if row.step == step]):
+                cells = [
+                    "<br>".join(_cell(_code(program, piece)) for piece in cell)
+                    for program, cell in zip(programs, parts, strict=True)
+                ]
+                lines.append(f"| {names} | " + " | ".join(cells) + " |")
             lines.append("")
         for program in programs:
             code = _step(program, step)
             if code:
                 lines += [f"**{_title(program)}**", "", "```python", code, "```", ""]
     return "\n".join(lines)
+
+
+def _layers(rows: Sequence[Row]) -> list[tuple[str, list[list[Piece]]]]:
+    """A row per layer: its names, and of each program all pieces that write it.
+
+    What only some programs write apart (the layer's construction) goes to the row of
+    the same layer that more programs share.
+    """
+    layers = [row for row in rows if row.nodes]
+    homes = []
+    for row in layers:
+        wider = [
+            r for r in layers if _filled(r) > _filled(row) and _keys(r) & _keys(row)
+        ]
+        homes.append(wider[0] if wider else row)
+    result = []
+    for row in layers:
+        mine = [r for r, home in zip(layers, homes, strict=True) if home is row]
+        if mine:
+            blocks = {block for block, _ in _keys(row) if block}
+            names = ", ".join([*row.nodes])
+            if blocks:
+                names = f"{', '.join(sorted(blocks))}: {names}"
+            columns = zip(*(r.pieces for r in mine), strict=True)
+            result.append((names, [[p for p in column if p] for column in columns]))
+    return result
+
+
+def _filled(row: Row) -> int:
+    return sum(piece is not None for piece in row.pieces)
+
+
+def _keys(row: Row) -> frozenset[tuple[str, str]]:
+    return frozenset().union(*(piece.nodes for piece in row.pieces if piece))
 
 
 def _cell(code: Sequence[str]) -> str:
