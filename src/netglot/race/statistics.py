@@ -17,7 +17,7 @@ import numpy as np
 ENOUGH = 3
 LEVEL = 0.95
 _RESAMPLES = 9999
-_LARGE = 1e200
+_LARGE = 1e100
 
 
 @dataclass(frozen=True)

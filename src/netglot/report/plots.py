@@ -130,6 +130,8 @@ def phases(summary: Summary, look: Look = LIGHT) -> bytes | None:
     totals = [sum(row.phases.values()) for row in rows]
     # One far slower framework would press all others into the margin.
     ordered = sorted(totals)
+    if not ordered[-1]:
+        return None
     cut = ordered[-1] if len(ordered) < 2 else _cut(ordered)
     for title, colour in zip((t for t, _ in PHASES), PHASE_COLOURS, strict=True):
         starts = [_before(row, title) for row in rows]
