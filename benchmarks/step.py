@@ -24,7 +24,7 @@ from netglot.runtime.jobs import variables_for
 
 HERE = Path(__file__).parent / "minimal"
 
-DRIVER = '''
+DRIVER = """
 import importlib, json, sys, time
 sys.path[:0] = [{programs!r}, {minimal!r}]
 import numpy as np
@@ -83,7 +83,7 @@ def raced():
 by_hand(), raced(), by_hand(), raced()
 pairs = [(by_hand(), raced()) for _ in range(rounds)]
 print(json.dumps(pairs))
-'''
+"""
 
 
 def measure(name: str, steps: int, rounds: int, threads: int | None) -> list[float]:
@@ -98,7 +98,7 @@ def measure(name: str, steps: int, rounds: int, threads: int | None) -> list[flo
             programs=folder,
             minimal=str(HERE),
             program=Path(program.name).stem,
-            minimal_name=f"mnist_cnn_{minimal}",
+            minimal_name=f"by_hand_{minimal}",
             steps=steps,
             rounds=rounds,
             first=backend.storage("NCHW") == "NCHW",

@@ -10,7 +10,10 @@ class Net(nnx.Module):
         self.b = nnx.Conv(32, 64, (3, 3), padding="VALID", rngs=rngs)
         self.c = nnx.Linear(9216, 128, rngs=rngs)
         self.d = nnx.Linear(128, 10, rngs=rngs)
-        self.drop1, self.drop2 = nnx.Dropout(0.25, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+        self.drop1, self.drop2 = (
+            nnx.Dropout(0.25, rngs=rngs),
+            nnx.Dropout(0.5, rngs=rngs),
+        )
 
     def __call__(self, x):
         x = nnx.max_pool(nnx.relu(self.b(nnx.relu(self.a(x)))), (2, 2), (2, 2))
