@@ -129,8 +129,22 @@ def test_footnotes(summary):
         summary, "failed"
     )
     assert "1 to 5 runs" in note(summary, "runs")
-    assert "accuracy 99.0 (the polyglot, Keras)" in note(summary, "others reported")
+    assert "accuracy 99.0 (the polyglot, Keras)." in note(summary, "others reported")
     assert "%" in note(summary, "noise floor")
+
+
+def test_what_others_reported_is_one_note_per_measure_and_source():
+    expected = [
+        {"measure": "seconds", "value": "149", "source": "Rosetta: MXNet"},
+        {"measure": "seconds", "value": "157", "source": "Rosetta: Gluon"},
+        {"measure": "accuracy", "value": "77 to 79", "source": "Rosetta"},
+    ]
+    found = summarize(races.make_race(expected=expected), [])
+    texts = [n.text for n in found.notes if n.about == "others reported"]
+    assert texts == [
+        "seconds MXNet 149, Gluon 157 (Rosetta).",
+        "accuracy 77 to 79 (Rosetta).",
+    ]
 
 
 def test_heading_names_the_digits(summary):

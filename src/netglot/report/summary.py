@@ -506,9 +506,7 @@ def _notes(summary: Summary) -> Iterable[Note]:
             forms = "; ".join(f"{name}: {form}" for name, form in row.forms.items())
             yield Note("form", f"{row.name}: {forms}.")
     yield from _statistical_notes(summary)
-    for item in summary.race.get("expected") or ():
-        text = f"{item.get('measure')} {item.get('value')} ({item.get('source')})"
-        yield Note("others reported", text)
+    yield from _expected(summary.race.get("expected") or ())
     for path, reason in summary.damaged:
         yield Note("damaged record", f"{path}: {reason}; left out.")
     for path in summary.superseded:
@@ -524,6 +522,19 @@ _STATUS = {
     "interrupted": "interrupted",
     "pending": "not run",
 }
+
+
+def _expected(items: Iterable[Mapping[str, Any]]) -> Iterable[Note]:
+    """What others reported: of one measure and one source, all values in one note."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        # "the Rosetta Stone repository: MXNet" names a place and a framework.
+        source, _, whose = str(item.get("source", "")).rpartition(": ")
+        source, whose = (source, whose) if source else (whose, "")
+        value = f"{whose} {item.get('value')}".strip()
+        groups.setdefault((str(item.get("measure")), source), []).append(value)
+    for (measure, source), values in groups.items():
+        yield Note("others reported", f"{measure} {', '.join(values)} ({source}).")
 
 
 def _kind(run: Run) -> str:
