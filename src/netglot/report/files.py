@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from netglot.errors import UserError
+from netglot.race.records import read_race
 from netglot.race.statistics import Estimate
 from netglot.report import plots, words
 from netglot.report.summary import Row, Run, Summary, summarize
@@ -23,13 +23,7 @@ def read(folder: Path) -> Summary:
     A damaged record is named in ``Summary.damaged`` and left out. Raises ``UserError``
     where the folder has no readable ``race.json``.
     """
-    try:
-        race = json.loads((folder / "race.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder} is not the folder of a race: {error}. "
-            "Name a folder that `netglot race` wrote."
-        ) from error
+    race = read_race(folder)
     records, damaged = [], []
     for path in sorted((folder / "records").glob("*.json")):
         name = path.relative_to(folder).as_posix()
