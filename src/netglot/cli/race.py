@@ -72,7 +72,7 @@ def command(
     from netglot.race.engine import race, settings_of
     from netglot.race.settings import Settings
     from netglot.report.files import write_report
-    from netglot.report.terminal import print_summary
+    from netglot.report.terminal import show_race
 
     if resume:
         settings = settings_of(resume)
@@ -119,6 +119,6 @@ def command(
     if as_json:
         click.echo((settings.out / "report.json").read_text())
     else:
-        print_summary(summary)
+        show_race(summary)
         click.echo(f"Records, plots and pages: {settings.out} (report.html)")
     return 0 if outcome.clean else 1

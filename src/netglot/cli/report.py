@@ -12,7 +12,7 @@ import click
 def command(folder: Path) -> None:
     """Make the report of a race again from its records."""
     from netglot.report.files import write_report
-    from netglot.report.terminal import print_summary
+    from netglot.report.terminal import show_race
 
-    print_summary(write_report(folder))
+    show_race(write_report(folder))
     click.echo(f"Wrote {folder}/report.html, .md, .csv, .json")

@@ -8,7 +8,14 @@ import click
 
 from netglot.cli.options import exact_form
 
-FORMATS = ("text", "md", "html", "ipynb", "py")
+#: Name on the command line -> name in the report room.
+FORMATS = {
+    "text": "text",
+    "md": "markdown",
+    "html": "html",
+    "ipynb": "ipynb",
+    "py": "py",
+}
 
 
 @click.command()
@@ -30,6 +37,8 @@ def command(
 
     WORKLOAD is a name from `netglot workloads`, or a Python file of your own.
     """
+    from rich.console import Console
+
     from netglot import backends, workloads
     from netglot.cli.options import frameworks
     from netglot.emit import Settings, emit
@@ -50,8 +59,10 @@ def command(
     elif form == "ipynb":
         text = side_by_side.notebook(programs[0])
     else:
-        width = None if output is None else 200
-        text = side_by_side.show(programs, form, width)
+        console = Console()
+        terminal = console.is_terminal and output is None
+        width = console.width if output is None else 200
+        text = side_by_side.show(programs, FORMATS[form], width, colour=terminal)
     if output is None:
         click.echo(text)
     else:
