@@ -116,6 +116,8 @@ def _is_depthwise(s: Site) -> bool:
 
 
 def _convolution(s: Site) -> Any:
+    if any(d != 1 for d in s.op.dilation) and any(n != 1 for n in s.op.stride):
+        raise Gap("its convolution has either strides or dilation")
     common = {
         "strides": unless(1, squeeze(s.op.stride)),
         "padding": _same(s),
@@ -191,7 +193,9 @@ def _average_pool(s: Site) -> Any:
     strides = unless(size, squeeze(s.op.stride))
     padding = None
     if any(map(any, s.op.padding)):
-        if s.op.padding != _padding_of_same(s):
+        # An uneven one repeats the border on PyTorch, and the mean counts it.
+        even = all(before == after for before, after in s.op.padding)
+        if s.op.padding != _padding_of_same(s) or not even:
             size, strides = s.op.kernel, s.op.stride
             return call("average_pool", s.x, size, strides, s.op.padding)
         padding = quoted("same")
@@ -251,7 +255,20 @@ def _affine(s: Site) -> tuple[Weight, ...]:
 def _embedding(s: Site) -> Any:
     initial = _initial(s, "embedding", "keras.initializers.RandomUniform(-0.05, 0.05)")
     size = s.op.vocabulary, s.op.features
-    return _layer(s, "Embedding", *size, embeddings_initializer=initial)
+    layer = _layer(s, "Embedding", *size, embeddings_initializer=initial)
+    if _engine(s.backend) == "tensorflow" and isinstance(_optimizer(s), recipe.Adam):
+        # TensorFlow gives a gradient for each occurrence of a word, and Keras squares
+        # them before it adds them up: see the helper.
+        return dataclasses.replace(layer, function="Embedding")
+    return layer
+
+
+def _engine(backend: Backend) -> str:
+    return backend.env.variables["KERAS_BACKEND"]
+
+
+def _optimizer(s: Site) -> recipe.Optimizer | None:
+    return s.recipe.optimizer if s.recipe else None
 
 
 def _recurrent(kind: str) -> Rule:
@@ -424,7 +441,10 @@ def _slice(s: Site) -> Any:
 
 
 def _reshape(s: Site) -> Any:
-    return _layer(s, "Reshape", s.op.shape) if s.op.axes else None
+    getattr(s.op, "axes", None)
+    getattr(s.op, "shape", None)
+    letters = s.backend.storage(s.outputs[0].axes)[1:]
+    return _layer(s, "Reshape", tuple(s.outputs[0].size(a) for a in letters))
 
 
 def _permute(s: Site) -> Any:
@@ -511,7 +531,9 @@ RULES: dict[type[ops.Op], Rule] = {
     ops.RMSNorm: Rule(_rms_norm, weights=(Weight("scale", "F", ("scale",)),)),
     ops.Dropout: Rule(make=lambda s: _layer(s, "Dropout", s.op.rate)),
     ops.Embedding: Rule(
-        make=_embedding, weights=(Weight("embeddings", "VF", ("table",)),)
+        make=_embedding,
+        weights=(Weight("embeddings", "VF", ("table",)),),
+        needs=("Embedding",),
     ),
     ops.SimpleRNN: _recurrent("SimpleRNN"),
     ops.LSTM: _recurrent("LSTM"),
@@ -613,6 +635,16 @@ OPTIMIZERS: dict[type[recipe.Optimizer], Callable[[Any], Any]] = {
 }
 
 HELPERS = {
+    "Embedding": '''
+class Embedding(layers.Embedding):
+    """Sums the gradients of all occurrences of a word.
+
+    Adam would square those that TensorFlow gives for each of them one by one.
+    """
+
+    def call(self, inputs):
+        return ops.take(1 * self.embeddings, inputs, axis=0)
+''',
     "glorot_uniform": '''
 def glorot_uniform(fan_in, fan_out):
     """Initializer of a kernel that is stored in several axes."""
@@ -698,6 +730,25 @@ REWRITES: dict[type[ops.Op], Callable[[Any], Sequence[ops.Op]]] = {
 }
 
 # --- The frame ------------------------------------------------------------------------
+
+#: What float64 takes on JAX and PyTorch, where Keras goes back to float32 on its own.
+WIDE = (
+    "keras.src.backend.common import dtypes",
+    "# Left as it is, Keras multiplies and averages in float32 even so.",
+    'dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"',
+)
+
+
+def _exact(optimizer: Any) -> Any:
+    """The same with the numbers that Keras would round to float32 on TensorFlow."""
+    given = dict(optimizer.keywords)
+    if "Adam" in optimizer.function:
+        rate = {"learning_rate": given["learning_rate"]}
+        given = {**rate, "beta_1": 0.9, "beta_2": 0.999, **given}
+    rounded = ("momentum", "beta_1", "beta_2")
+    wide = {n: call("np.float64", v) if n in rounded else v for n, v in given.items()}
+    return call(optimizer.function, **wide)
+
 
 BLOCK = """
 def $function($inputs$parameters, name):
@@ -827,7 +878,7 @@ def _network(parts: Parts) -> Section:
     ]
     text = _text(lines)
     for name, helper in parts.backend.helpers.items():
-        if helper in parts.helpers and re.search(rf"\b(?<!ops\.){name}\(", text):
+        if helper in parts.helpers and re.search(rf"(?<![\w.]){name}\(", text):
             lines = [*helper.strip("\n").split("\n"), "", "", *lines]
     return Section("network", "# 2. The network\n$lines", {"lines": lines})
 
@@ -838,8 +889,7 @@ def _text(lines: Sequence[str | Line]) -> str:
 
 def _imports(parts: Parts, network: Section) -> list[str]:
     """KERAS_BACKEND is read when Keras is imported."""
-    engine = parts.backend.env.variables["KERAS_BACKEND"]
-    wide = parts.dtype == "float64" and engine == "jax"
+    engine, wide = _engine(parts.backend), parts.dtype == "float64"
     uses_ops = "ops." in _text(network.slots["lines"])  # type: ignore[arg-type]
     return [
         "import argparse",
@@ -848,35 +898,40 @@ def _imports(parts: Parts, network: Section) -> list[str]:
         "",
         f'os.environ["KERAS_BACKEND"] = "{engine}"',
         "",
-        *(("import jax",) if wide else ()),
+        *(("import jax",) if wide and engine == "jax" else ()),
         "import keras",
         "import numpy as np",
         f"from keras import layers{', ops' if uses_ops else ''}",
+        *((f"from {WIDE[0]}",) if wide and engine != "tensorflow" else ()),
     ]
 
 
 def frame(parts: Parts) -> list[Section]:
     """The program around the network."""
-    engine = parts.backend.env.variables["KERAS_BACKEND"]
-    constants = []
-    if parts.dtype == "float64":
-        if engine == "jax":
-            constants.append('jax.config.update("jax_enable_x64", True)')
-        constants.append('keras.config.set_floatx("float64")')
+    engine, wide = _engine(parts.backend), parts.dtype == "float64"
+    constants = ['jax.config.update("jax_enable_x64", True)'] * (engine == "jax")
+    constants.append('keras.config.set_floatx("float64")')
+    constants += WIDE[1:] if engine != "tensorflow" else ()
     made = f"{parts.network.function}()"
     build = [f"return {made}"]
     if parts.recipe:
+        rule = OPTIMIZERS[type(parts.recipe.optimizer)]
+        optimizer = rule(parts.recipe.optimizer)
+        if wide and engine == "tensorflow":
+            optimizer = _exact(optimizer)
         compile_ = call(
             "model.compile",
-            optimizer=OPTIMIZERS[type(parts.recipe.optimizer)](parts.recipe.optimizer),
+            optimizer=optimizer,
             loss=LOSSES[type(parts.recipe.loss)],
         )
         lines = [line[4:] for line in layout("    ", compile_)]
+        if "np.float64" in "".join(lines):
+            lines.insert(0, "# TensorFlow would round plain numbers to float32.")
         build = [f"model = {made}", *lines, "return model"]
     network = _network(parts)
     about = " and its optimizer" if parts.recipe else ""
     sections = [
-        common.head(parts, _imports(parts, network), constants, first=()),
+        common.head(parts, _imports(parts, network), constants * wide, first=()),
         common.load_data(parts),
         network,
         Section("setup", SETUP, {"and_optimizer": about, "build": build}),
