@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from netglot.backend import Parts, Scope, Section
-from netglot.source import Line, call, layout
+from netglot.backend import Parts, Rule, Scope, Section, Site
+from netglot.source import Line, call, inline, layout
 from netglot.symbols import Symbol
 
 IMPORTS = ("import argparse", "", "import numpy as np")
@@ -125,10 +126,20 @@ def train(
     parts: Parts, mean: str = "np.mean(losses)", state: str = "model, optimizer"
 ) -> Section:
     """The loop over epochs and batches; ``mean`` is a number made of ``losses``."""
+    signature = call(
+        "train",
+        *state.split(", "),
+        "x",
+        "y",
+        epochs="EPOCHS",
+        seed=0,
+        validation="None",
+        on_step="None",
+    )
     return Section(
         "train",
         '''
-def train($state, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+$signature
     """Train for some epochs; print the mean loss of each."""
     rng = np.random.default_rng(seed)
     for epoch in range(epochs):
@@ -142,7 +153,12 @@ def train($state, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
             report += f", $metric {evaluate(model, *validation):.4f}"
         print(report)
 ''',
-        {"state": state, "mean": mean, "metric": parts.workload.metric},
+        {
+            "signature": layout("def ", signature, ":"),
+            "state": state,
+            "mean": mean,
+            "metric": parts.workload.metric,
+        },
     )
 
 
@@ -197,7 +213,10 @@ def main(parts: Parts, state: str = "model, optimizer") -> Section:
     file = f"{parts.workload.data.name}.npz"
     if parts.recipe is None:
         return Section("main", _FEATURES, {"file": file})
-    return Section("main", _MAIN, {"file": file, "state": state})
+    given = ("x_train", "y_train", "args.epochs", "args.seed")
+    train = call("train", *state.split(", "), *given, validation="test")
+    rows = [row[4:] for row in layout("    ", train)]
+    return Section("main", _MAIN, {"file": file, "state": state, "train": rows})
 
 
 _MAIN = """
@@ -214,7 +233,7 @@ def main():
     $state = build(args.seed)
     if args.weights:
         load_weights(model, args.weights)
-    train($state, x_train, y_train, args.epochs, args.seed, validation=test)
+    $train
     if args.save:
         save_weights(model, args.save)
 
@@ -244,6 +263,41 @@ def main():
 if __name__ == "__main__":
     main()
 """
+
+
+# --- Rules that Python itself gives ---------------------------------------------------
+
+
+def operand(expression: Any) -> str:
+    """In brackets where an operator beside it would bind more tightly."""
+    text = inline(expression)
+    return f"({text})" if " " in text.split("(")[0] else text
+
+
+def binary(symbol: str) -> Rule:
+    """``x + y``."""
+    return Rule(lambda s: f"{operand(s.x)} {symbol} {operand(s.arguments[1])}")
+
+
+def function(name: str) -> Rule:
+    """A function of the inputs, without attributes."""
+    return Rule(lambda s: call(name, *s.arguments))
+
+
+def scale(s: Site) -> str:
+    """``2.0 * x + 0.5``."""
+    text = operand(s.x)
+    if s.op.factor != 1:
+        text = f"{s.op.factor} * {text}"
+    return f"{text} + {s.op.offset}" if s.op.offset else text
+
+
+def sliced(s: Site) -> str:
+    """``x[:, 1:3]``."""
+    start = "" if s.op.start == 0 else s.op.start
+    stop = "" if s.op.stop is None else s.op.stop
+    step = "" if s.op.step == 1 else f":{s.op.step}"
+    return f"{s.x}[{':, ' * s.axis(s.op.axis)}{start}:{stop}{step}]"
 
 
 def write_call(site_call: str, arguments: Sequence[tuple[str, int | Symbol]]) -> str:
