@@ -103,6 +103,7 @@ def layout(prefix: str, expression: Expression, suffix: str = "") -> list[str]:
     if len(joined) <= WIDTH:
         lines.append(joined)
     else:
+        comma = "," if len(parts) > 1 else ""
         for name, value in parts:
-            lines += layout(inside + name, value, ",")
+            lines += layout(inside + name, value, comma)
     return [*lines, f"{margin}){suffix}"]
