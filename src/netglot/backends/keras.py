@@ -59,6 +59,11 @@ def _name(s: Site) -> str:
     return f'f"{{name}}_{s.name}"' if s.in_block else quoted(s.name)
 
 
+def _is_rounded(s: Site) -> bool:
+    """Whether TensorFlow would round the numbers in a layer to float32."""
+    return s.dtype == "float64" and _engine(s.backend) == "tensorflow"
+
+
 def _layer(s: Site, kind: str, *arguments: Any, **keywords: Any) -> Any:
     return call(f"layers.{kind}", *arguments, **keywords, name=_name(s))
 
@@ -148,6 +153,8 @@ def _transposed(s: Site) -> Any:
         raise Gap("its transposed convolution has no groups")
     if any(d != 1 for d in s.op.dilation) and any(n != 1 for n in s.op.stride):
         raise Gap("its transposed convolution has either strides or dilation")
+    if any(d != 1 for d in s.op.dilation) and _engine(s.backend) == "tensorflow":
+        raise Gap("TensorFlow's transposed convolution has no dilation on a CPU")
     gaps = any(k < n for k, n in zip(s.op.kernel, s.op.stride, strict=True))
     return _layer(
         s,
@@ -173,6 +180,8 @@ def _transposed_weights(s: Site) -> tuple[Weight, ...]:
 
 
 def _max_pool(s: Site) -> Any:
+    if _dims(s) == 3 and _is_rounded(s):
+        raise Gap("TensorFlow has no pooling in three dimensions in float64")
     # The rewrites leave neither padding nor ceil, but for what Keras calls same.
     getattr(s.op, "ceil", None)
     return _layer(
@@ -187,6 +196,8 @@ def _max_pool(s: Site) -> Any:
 def _average_pool(s: Site) -> Any:
     if s.op.ceil:
         raise Gap("windows of an average hang over less than the padding that counts")
+    if _dims(s) == 3 and _is_rounded(s):
+        raise Gap("TensorFlow has no pooling in three dimensions in float64")
     # Padding that counts was added by a rewrite.
     getattr(s.op, "count_padding", None)
     size = squeeze(s.op.kernel)
@@ -338,6 +349,8 @@ def _recurrent_weights(kind: str) -> Any:
 
 def _attention(s: Site) -> Any:
     width = s.inputs[0].size("F")
+    if _is_rounded(s) and width not in [s.op.heads * 4**n for n in range(8)]:
+        raise Gap("TensorFlow rounds the root of a head's width to float32")
     initial = _initial(s, "kernel", "")
     if initial == quoted("glorot_uniform"):
         # Its own would count the heads among the inputs, and their width as outputs.
@@ -383,9 +396,19 @@ def _activation(name: str) -> Rule:
     return Rule(make=lambda s: _layer(s, "Activation", quoted(name)))
 
 
+def _leaky_relu(s: Site) -> Any:
+    if _is_rounded(s):
+        return call("ops.where", f"{s.x} > 0", s.x, f"{s.op.slope} * {s.x}")
+    return call(_layer(s, "LeakyReLU", negative_slope=s.op.slope), s.x)
+
+
 def _gelu(s: Site) -> Any:
     if s.op.approximate:
+        if _is_rounded(s):
+            raise Gap("TensorFlow rounds the numbers in its approximation to float32")
         return call("ops.gelu", s.x)
+    if _is_rounded(s):
+        return f"0.5 * {s.x} * (1 + ops.erf({s.x} / np.sqrt(2)))"
     return call(_layer(s, "Activation", quoted("gelu")), s.x)
 
 
@@ -491,6 +514,8 @@ def _upsample(s: Site) -> Any:
     smooth = s.op.mode != "nearest"
     if smooth and _dims(s) != 2:
         raise Gap("it enlarges images smoothly, not series and volumes")
+    if smooth and _is_rounded(s):
+        raise Gap("TensorFlow enlarges images in float32 alone")
     mode = quoted("bilinear") if smooth else None
     return _layer(s, f"UpSampling{_dims(s)}D", squeeze(s.op.scale), interpolation=mode)
 
@@ -542,9 +567,7 @@ RULES: dict[type[ops.Op], Rule] = {
         _attention, weights=_attention_weights, needs=("glorot_uniform",)
     ),
     ops.Relu: _activation("relu"),
-    ops.LeakyRelu: Rule(
-        make=lambda s: _layer(s, "LeakyReLU", negative_slope=s.op.slope)
-    ),
+    ops.LeakyRelu: Rule(_leaky_relu),
     ops.Elu: Rule(make=lambda s: _layer(s, "ELU", alpha=unless(1.0, s.op.alpha))),
     ops.Selu: _activation("selu"),
     ops.Gelu: Rule(_gelu),
