@@ -8,6 +8,7 @@ ignores an attribute with a value of its own is a fault, so none is dropped in s
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -225,7 +226,9 @@ class _Writer:
             for value in node.inputs:
                 uses[value] = uses.get(value, 0) + 1
         single = "x" if in_block else self.backend.input
-        arguments = (single,) if len(inputs) == 1 else tuple(n for n, _ in inputs)
+        taken = self.backend.helpers
+        names = tuple(_identifier(name, taken) for name, _ in inputs)
+        arguments = (single,) if len(inputs) == 1 else names
         kept = set() if in_block or self.backend.input == "x" else set(arguments)
         variables = dict(zip((n for n, _ in inputs), arguments, strict=True))
         make: list[Line] = []
@@ -248,9 +251,9 @@ class _Writer:
             end = i + 1 if fused else i
             live = {variables[v] for v in variables if last_use.get(v, -1) > end}
             live |= kept
-            target = _variable(node, variables, live)
+            target = _variable(node, variables, live, taken)
             if len(outputs_of) > 1:
-                target = ", ".join(outputs_of)
+                target = ", ".join(_identifier(name, taken) for name in outputs_of)
             site = Site(
                 _Watch(self._called(node.op)),
                 node.name,
@@ -310,7 +313,9 @@ class _Writer:
                 )
             )
             for value in outputs_of:
-                variables[value] = target if len(outputs_of) == 1 else value
+                variables[value] = (
+                    target if len(outputs_of) == 1 else _identifier(value, taken)
+                )
             if isinstance(result, Statements) and _used_next(nodes, end, uses):
                 # ``h[-1]`` is read where it stands.
                 variables[outputs_of[0]] = inline(result.value)
@@ -460,7 +465,15 @@ def _used_next(nodes: Sequence[Node], i: int, uses: Mapping[str, int]) -> bool:
     )
 
 
-def _variable(node: Node, variables: Mapping[str, str], live: set[str]) -> str:
+def _identifier(name: str, taken: Iterable[str]) -> str:
+    """A name as a variable, other than those of the program's own functions."""
+    name = re.sub(r"\W", "_", name)
+    return f"{name}_" if name in taken or keyword.iskeyword(name) else name
+
+
+def _variable(
+    node: Node, variables: Mapping[str, str], live: set[str], taken: Iterable[str]
+) -> str:
     """A name for a node's value: the one it reads, if that is free, else a new one."""
     for value in node.inputs:
         if variables[value] not in live and variables[value].isidentifier():
@@ -468,7 +481,7 @@ def _variable(node: Node, variables: Mapping[str, str], live: set[str]) -> str:
     for name in ("x", "y", "z"):
         if name not in live:
             return name
-    return node.name
+    return _identifier(node.name, taken)
 
 
 # --- Weights --------------------------------------------------------------------------
