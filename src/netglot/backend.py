@@ -24,7 +24,8 @@ class Env:
     (``torch==2.13.0``); the first is the framework itself, and the one that
     ``--on name==version`` replaces. ``imports`` are the modules whose import proves the
     environment. ``variables`` are always set; each name in ``threads`` is set to the
-    number of threads; ``cpu`` is set where a run must not see an accelerator.
+    number of threads; ``cpu`` is set where a run must not see an accelerator, and
+    ``accelerator`` where it is to use one.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -42,6 +43,7 @@ class Env:
     cpu: Mapping[str, str] = field(
         default_factory=lambda: {"CUDA_VISIBLE_DEVICES": "-1"}
     )
+    accelerator: Mapping[str, str] = field(default_factory=dict)
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
 

@@ -76,7 +76,10 @@ def variables_for(
     }
     if threads is not None:
         chosen.update({name: str(threads) for name in env.threads})
-    if not accelerator:
+    if accelerator:
+        # float32 means float32: the textbook lane does not round to TF32.
+        chosen.update({"NVIDIA_TF32_OVERRIDE": "0", **env.accelerator})
+    else:
         chosen.update(env.cpu)
     return chosen
 
