@@ -450,8 +450,9 @@ class Worker:
         clock.losses = None
         if request.get("evaluate", True):
             begin = CLOCK()
-            answer["metric"], answer["confusion"] = self._evaluate(x_test, y_test)
+            answer["metric"], seen = self._evaluate(x_test, y_test)
             self.phases["evaluate"] = CLOCK() - begin
+            answer["confusion"] = self._confusion(seen, x_test, y_test)
         answer["machine"] = {
             "load_before": load_before,
             "load_after": _load(),
@@ -588,10 +589,9 @@ class Worker:
     # What the verbs share.
 
     def _evaluate(self, x, y):
-        """The program's metric, and which class was taken for which.
+        """The program's metric, and the scores that it was made of.
 
-        ``evaluate`` calls ``predict``: what that returns is looked at in passing. There
-        is no confusion matrix (None) where the scores are not those of classes.
+        ``evaluate`` calls ``predict``: what that returns is looked at in passing.
         """
         predict, seen = self._function("predict"), []
 
@@ -605,7 +605,20 @@ class Worker:
             metric = number(self._function("evaluate")(self._model(), x, y))
         finally:
             self.program.predict = predict
-        return metric, _confusion(seen, y)
+        return metric, seen
+
+    def _confusion(self, seen, x, y):
+        """Which class was taken for which; None where the labels are not classes."""
+        if getattr(y, "ndim", 0) != 1:
+            return None
+        if not seen:
+            # Its evaluate has a way of its own to the scores.
+            predict, model = self._function("predict"), self._model()
+            batch = min(len(x), getattr(self.program, "BATCH_SIZE", len(x)))
+            seen = [
+                predict(model, x[at : at + batch]) for at in range(0, len(x), batch)
+            ]
+        return _confusion(seen, y)
 
     def _function(self, name):
         if self.program is None:
