@@ -42,17 +42,6 @@ def _dims(s: Site) -> int:
     return len(s.inputs[0].axes) - 2
 
 
-def _size(s: Site, letter: str, index: int = 0) -> Any:
-    """The size that a layer reads, which Flax asks for when it is made."""
-    size = s.inputs[index].size(letter)
-    if size is None:
-        raise Gap(
-            f"a layer of Flax is told the size of its input, and {letter} is not known "
-            "here: give the block a parameter for it"
-        )
-    return size
-
-
 def _axis(s: Site, letter: str) -> int:
     position = s.axis(letter)
     return -1 if position == len(s.storage()) - 1 else position
@@ -81,7 +70,7 @@ def _dense(s: Site) -> Any:
     return _layer(
         s,
         "Linear",
-        _size(s, "F"),
+        s.inputs[0].size("F"),
         s.op.features,
         use_bias=unless(True, s.op.bias),
         **_initials(s),
@@ -105,7 +94,7 @@ def _convolution(s: Site) -> Any:
     return _layer(
         s,
         "Conv",
-        _size(s, "C"),
+        s.inputs[0].size("C"),
         s.op.channels,
         s.op.kernel,
         strides=unless(1, squeeze(s.op.stride)),
@@ -132,7 +121,7 @@ def _transposed(s: Site) -> Any:
     return _layer(
         s,
         "ConvTranspose",
-        _size(s, "C"),
+        s.inputs[0].size("C"),
         s.op.channels,
         s.op.kernel,
         strides=unless(1, squeeze(s.op.stride)),
@@ -198,7 +187,7 @@ def _norm(s: Site, kind: str, *arguments: Any, **keywords: Any) -> Any:
     return _layer(
         s,
         kind,
-        _size(s, "C" if "C" in s.inputs[0].axes else "F"),
+        s.inputs[0].size("C" if "C" in s.inputs[0].axes else "F"),
         *arguments,
         **keywords,
         use_bias=unless(True, getattr(s.op, "shift", True)),
@@ -245,7 +234,7 @@ def _cell(s: Site, kind: str) -> Any:
     cell = _layer(
         s,
         kind,
-        _size(s, "F"),
+        s.inputs[0].size("F"),
         s.op.units,
         dtype=f"jnp.{s.dtype}" if fixed else None,
         activation_fn=unless("nnx.tanh", f"nnx.{s.op.activation}"),
@@ -303,11 +292,11 @@ def _recurrent(kind: str) -> Rule:
         return tuple(result)
 
     lstm = kind == "OptimizedLSTMCell"
-    return Rule(apply, make, weights, needs=tuple(HELPERS))
+    return Rule(apply, make, weights, needs=("lstm_bias", "two_biases"))
 
 
 def _attention(s: Site) -> Any:
-    width, other = _size(s, "F"), _size(s, "F", -1)
+    width, other = s.inputs[0].size("F"), s.inputs[-1].size("F")
     if s.inputs[:2][-1].size("F") != other:
         raise Gap("key and value have one width")
     return _layer(
@@ -317,6 +306,8 @@ def _attention(s: Site) -> Any:
         width,
         in_kv_features=unless(width, other),
         use_bias=unless(True, s.op.bias),
+        # Its softmax is one of float32, whatever the type of its input.
+        attention_fn="exact_attention" if s.dtype == "float64" else None,
         decode=False,
         **_initials(s),
     )
@@ -352,7 +343,10 @@ def _split(s: Site) -> Any:
 
 
 def _reshape(s: Site) -> Any:
-    return call(f"{s.x}.reshape", -1, *s.op.shape) if s.op.axes else None
+    # The letters may stand in another order where all but one size is 1.
+    sizes = dict(zip("N" + s.op.axes.lstrip("N"), (-1, *s.op.shape), strict=True))
+    stored = s.backend.storage("".join(sizes))
+    return call(f"{s.x}.reshape", *(sizes[letter] for letter in stored))
 
 
 def _permute(s: Site) -> Any:
@@ -420,8 +414,18 @@ def two_biases(cell):
     """Give the cell a bias beside each of its products, not beside one alone."""
     for dense in (cell.dense_i, cell.dense_h):
         if dense.bias is None:
+            dense.use_bias = True
             dense.bias = nnx.Param(jnp.zeros(dense.out_features, dense.param_dtype))
     return cell
+''',
+    "exact_attention": '''
+def exact_attention(query, key, value, is_causal=False, **others):
+    """Attention in the type of its input; JAX's own takes the softmax in float32."""
+    scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / query.shape[-1] ** 0.5
+    if is_causal:
+        past = jnp.tri(*scores.shape[-2:], dtype=bool)
+        scores = jnp.where(past, scores, -jnp.inf)
+    return jnp.einsum("nhqk,nkhd->nqhd", nnx.softmax(scores), value)
 ''',
 }
 
@@ -446,7 +450,9 @@ RULES: dict[type[ops.Op], Rule] = {
     ops.SimpleRNN: _recurrent("SimpleCell"),
     ops.LSTM: _recurrent("OptimizedLSTMCell"),
     ops.GRU: _recurrent("GRUCell"),
-    ops.MultiHeadAttention: Rule(_attend, _attention, _attention_weights),
+    ops.MultiHeadAttention: Rule(
+        _attend, _attention, _attention_weights, needs=("exact_attention",)
+    ),
     ops.Relu: common.function("nnx.relu"),
     ops.LeakyRelu: Rule(
         lambda s: call("nnx.leaky_relu", s.x, unless(0.01, s.op.slope))
