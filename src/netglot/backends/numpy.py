@@ -78,21 +78,22 @@ def _initial(s: Site) -> Statements:
         sizes = dict(zip(weight.axes, weight.shape, strict=True))
         shape = tuple(sizes[letter] for letter in _stored(weight.axes))
         array = f'w["{s.name}.{_path(name)}"]'
-        lines += _fitted(f"{array} = ", s.initial(name)(squeeze_one(shape)))
+        lines += _fitted(f"{array} = ", s.initial(name)(_one(shape)))
         if name in ("bias", "bias_back") and forget:
             place = f"{s.op.units}:{2 * s.op.units}"
             lines.append(f"{array}[{place}] = {forget}  # the forget gate")
     return Statements(tuple(lines), "")
 
 
-def squeeze_one(shape: tuple[Any, ...]) -> Any:
+def _one(shape: tuple[Any, ...]) -> Any:
     """``(10,)`` is written as ``10``."""
     return shape[0] if len(shape) == 1 else shape
 
 
-def _fitted(prefix: str, expression: Any, suffix: str = "") -> list[str]:
-    margin = " " * MARGIN
-    return [row[MARGIN:] for row in layout(margin + prefix, expression, suffix)]
+def _fitted(prefix: str, expression: Any, depth: int = 1) -> list[str]:
+    """Lines of a function's body, without its indentation."""
+    rows = layout(" " * depth * MARGIN + prefix, expression)
+    return [row[MARGIN:] for row in rows]
 
 
 def _array(s: Site, name: str) -> str | None:
@@ -268,7 +269,11 @@ def _split(s: Site) -> Any:
 
 
 def _reshape(s: Site) -> Any:
-    return call(f"{s.x}.reshape", -1, *s.op.shape) if s.op.axes else None
+    """In the order of storage, which differs in axes of size 1 alone: see ``lower``."""
+    getattr(s.op, "axes", None), getattr(s.op, "shape", None)
+    y = s.outputs[0]
+    sizes = tuple(y.size(letter) for letter in s.backend.storage(y.axes)[1:])
+    return call(f"{inline(s.x)}.reshape", -1, *sizes)
 
 
 def _permute(s: Site) -> Any:
@@ -288,7 +293,7 @@ def _reduce(name: str) -> Rule:
         )
         keep = unless(False, s.op.keep)
         reduce = _mean(s) if name == "mean" else name
-        return call(reduce, s.x, squeeze_one(over), keepdims=keep)
+        return call(reduce, s.x, _one(over), keepdims=keep)
 
     return Rule(write)
 
@@ -301,7 +306,7 @@ def _mean(s: Site) -> str:
 def _global(name: str) -> Rule:
     def write(s: Site) -> Any:
         over = tuple(range(1, len(s.inputs[0].axes) - 1))
-        return call(_mean(s) if name == "mean" else name, s.x, squeeze_one(over))
+        return call(_mean(s) if name == "mean" else name, s.x, _one(over))
 
     return Rule(write)
 
@@ -377,8 +382,7 @@ def _block_weights(s: Site) -> Any:
             tuple(_fitted("w |= ", call("prefixed", quoted(s.name), made))), ""
         )
     use = call("prefixed", f'f"{s.name}.{{i}}"', made)
-    margin = " " * 2 * MARGIN
-    rows = [row[MARGIN:] for row in layout(f"{margin}w |= ", use)]
+    rows = _fitted("w |= ", use, depth=2)
     return Statements((f"for i in range({s.op.times}):", *rows), "")
 
 
@@ -408,8 +412,7 @@ def _block(s: Site) -> Any:
 
 def _repeat(s: Site) -> Any:
     use = _use(s, f'f"{s.name}.{{i}}"', (s.target,))
-    margin = " " * 2 * MARGIN
-    rows = [row[MARGIN:] for row in layout(f"{margin}{s.target} = ", use)]
+    rows = _fitted(f"{s.target} = ", use, depth=2)
     first = [] if inline(s.x) == s.target else [f"{s.target} = {inline(s.x)}"]
     loop = (*first, f"for i in range({s.op.times}):", *rows)
     return Statements(loop, s.target)
@@ -547,13 +550,13 @@ def _sgd_class(o: recipe.SGD, statistics: bool) -> str:
         *["weight_decay"] * bool(o.weight_decay),
     ]
     start = [f"{', '.join(f'self.{n}' for n in names)} = {', '.join(names)}"]
-    about, step = "Steps down the gradient", []
+    about, step = "Steps down the gradient", list[str]()
     if o.weight_decay:
         step += SKIP.strip().split("\n") if statistics else []
         step.append("g = g + self.weight_decay * w[name]")
     move = "g"
     if o.momentum:
-        about += ", with a velocity that it pushes on"
+        about = "Steps down a velocity, to which every gradient adds"
         start.append("self.v = {name: np.zeros_like(w[name]) for name in w}")
         step.append("self.v[name] = self.momentum * self.v[name] + g")
         move = "(g + self.momentum * self.v[name])" if o.nesterov else "self.v[name]"
@@ -594,7 +597,7 @@ def _adam_class(o: recipe.Adam, statistics: bool) -> str:
             "scale = (1 - self.beta2**self.t) ** 0.5 / (1 - self.beta1**self.t)",
         ]
         step.append("w[name] -= self.rate * scale * m / (np.sqrt(v) + self.epsilon)")
-    about = "Steps by the mean m of the gradient over the root of that of its square, v"
+    about = "Steps of m / sqrt(v): running means of the gradient and of its square"
     return _class("Adam", about, ["w", *names], start, first, step)
 
 
@@ -754,7 +757,7 @@ def _network(parts: Parts, flags: tuple[str, ...]) -> list[str | Line]:
         **{flag: defaults[flag] for flag in flags},
     )
     about = "Scores of a batch, by the weights w"
-    about += "; in training noise drops values out." if "noise" in flags else "."
+    about += "; noise draws what is dropped in training." if "noise" in flags else "."
     return [*lines, *_function_lines(head, about, parts.network.apply)][:-2]
 
 

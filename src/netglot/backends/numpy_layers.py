@@ -62,7 +62,7 @@ def shifts(shape, size, stride):
 
 LAYERS["slide"] = '''
 def slide(x, kernel, stride):
-    """Slide a kernel over x: at each of its places, what it sees there, weighted."""
+    """Slide a kernel over x: add up, place by place, what it sees times its weights."""
     y = 0
     for place, seen in shifts(x.shape, kernel.shape[:-2], stride):
         y += x[seen] @ kernel[place]
@@ -71,7 +71,7 @@ def slide(x, kernel, stride):
 
 LAYERS["unslide"] = '''
 def unslide(y, kernel, stride, shape):
-    """The way back: every y returns to all x, of a shape, that it was made of."""
+    """The way back: every y goes to all x (an array of a shape) that it was made of."""
     x = np.zeros(shape, y.dtype)
     for place, seen in shifts(shape, kernel.shape[:-2], stride):
         x[seen] += y @ kernel[place].T
@@ -80,7 +80,7 @@ def unslide(y, kernel, stride, shape):
 
 LAYERS["kernel_slope"] = '''
 def kernel_slope(x, y, stride, shape):
-    """The gradient of a kernel that slides over x, where that of the result is y."""
+    """The gradient of a kernel (of a shape) over x, where that of the result is y."""
     slope = np.zeros(shape, x.dtype)
     for place, seen in shifts(x.shape, shape[:-2], stride):
         slope[place] = x[seen].reshape(-1, shape[-2]).T @ y.reshape(-1, shape[-1])
@@ -267,8 +267,8 @@ EVALUATED = {name: _batch_norm(*form, False) for form, name in NORMS.items()}
 LAYERS["batch_norm_weights"] = '''
 def batch_norm_weights(channels):
     """The weights that a batch norm starts with; mean and variance are running ones."""
-    zeros, ones = np.zeros(channels), np.ones(channels)
-    return {"scale": ones, "shift": zeros, "mean": zeros, "variance": ones}
+    learned = {"scale": np.ones(channels), "shift": np.zeros(channels)}
+    return {**learned, "mean": np.zeros(channels), "variance": np.ones(channels)}
 '''
 
 LAYERS["standardize"] = '''
