@@ -351,6 +351,8 @@ def _attention(s: Site) -> Any:
     width = s.inputs[0].size("F")
     if _is_rounded(s) and width not in [s.op.heads * 4**n for n in range(8)]:
         raise Gap("TensorFlow rounds the root of a head's width to float32")
+    if s.dtype == "float64" and _engine(s.backend) == "jax":
+        raise Gap("JAX computes the scores of its attention in float32")
     initial = _initial(s, "kernel", "")
     if initial == quoted("glorot_uniform"):
         # Its own would count the heads among the inputs, and their width as outputs.
@@ -800,24 +802,14 @@ def save_weights(model, path):
 
 TRAIN = '''
 # 4. Train
-class Batches(keras.utils.PyDataset):
-    """Complete batches, in a new random order every epoch."""
-
-    def __init__(self, x, y, seed):
-        super().__init__()
-        self.x, self.y = x, y
-        self.rng = np.random.default_rng(seed)
-        self.on_epoch_end()
-
-    def __len__(self):
-        return len(self.x) // BATCH_SIZE
-
-    def __getitem__(self, index):
-        rows = self.order[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]
-        return self.x[rows], self.y[rows]
-
-    def on_epoch_end(self):
-        self.order = self.rng.permutation(len(self.x))
+def batches(x, y, seed):
+    """Yield complete batches without end, every epoch in a new random order."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(x))
+        for start in range(0, len(x) - BATCH_SIZE + 1, BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            yield x[rows], y[rows]
 
 
 class Validation(keras.callbacks.Callback):
@@ -847,8 +839,14 @@ def train(model, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
             on_train_batch_end=lambda step, logs: on_step(logs["loss"])
         )
         callbacks.append(report)
-    batches = Batches(x, y, seed)
-    model.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=2)
+    model.fit(
+        batches(x, y, seed),
+        epochs=epochs,
+        steps_per_epoch=len(x) // BATCH_SIZE,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=2,
+    )
 '''
 
 PREDICT = '''
