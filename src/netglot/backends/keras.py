@@ -110,20 +110,16 @@ def _same(s: Site) -> str | None:
 
 def _is_depthwise(s: Site) -> bool:
     """One kernel for each channel; several for one have another initial scale."""
-    groups = s.op.groups
-    square = squeeze(s.op.stride) != s.op.stride or len(s.op.stride) == 1
+    single = s.op.groups == s.op.channels == s.inputs[0].size("C")
     return bool(
-        groups != 1
-        and groups == s.op.channels == s.inputs[0].size("C")
-        and square
-        and _dims(s) < 3
+        single and s.op.groups != 1 and len({*s.op.stride}) == 1 and _dims(s) < 3
     )
 
 
 def _convolution(s: Site) -> Any:
     if any(d != 1 for d in s.op.dilation) and any(n != 1 for n in s.op.stride):
         raise Gap("its convolution has either strides or dilation")
-    common = {
+    given = {
         "strides": unless(1, squeeze(s.op.stride)),
         "padding": _same(s),
         "dilation_rate": unless(1, squeeze(s.op.dilation)),
@@ -133,10 +129,10 @@ def _convolution(s: Site) -> Any:
     size = squeeze(s.op.kernel)
     if _is_depthwise(s):
         initials = _initials(s, "depthwise_initializer")
-        return _layer(s, f"DepthwiseConv{_dims(s)}D", size, **common, **initials)
-    common["groups"] = unless(1, s.op.groups)
+        return _layer(s, f"DepthwiseConv{_dims(s)}D", size, **given, **initials)
+    given["groups"] = unless(1, s.op.groups)
     kind = f"Conv{_dims(s)}D"
-    return _layer(s, kind, s.op.channels, size, **common, **_initials(s))
+    return _layer(s, kind, s.op.channels, size, **given, **_initials(s))
 
 
 def _convolution_weights(s: Site) -> tuple[Weight, ...]:
@@ -319,7 +315,7 @@ def _recurrent(kind: str) -> Rule:
 
 
 def _recurrent_weights(kind: str) -> Any:
-    cell = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}[kind]
+    cell = function_name(kind)
 
     def weights(s: Site) -> tuple[Weight, ...]:
         gates = "zrn" if kind == "GRU" else ""
@@ -330,12 +326,11 @@ def _recurrent_weights(kind: str) -> Any:
             back = "_back" if direction == "backward" else ""
             place = f"{cell}_cell/"
             if s.op.direction == "both":
-                place = f"{direction}_{function_name(kind)}/{place}"
-            kernel = Weight(f"{place}kernel", "IG", (f"kernel{back}",), gates)
-            recurrent = f"recurrent{back}"
+                place = f"{direction}_{cell}/{place}"
+            recurrent = (f"recurrent{back}",)
             result += [
-                kernel,
-                Weight(f"{place}recurrent_kernel", "HG", (recurrent,), gates),
+                Weight(f"{place}kernel", "IG", (f"kernel{back}",), gates),
+                Weight(f"{place}recurrent_kernel", "HG", recurrent, gates),
             ]
             if s.op.bias == "two":
                 pair = (f"bias{back}", f"recurrent_bias{back}")
@@ -425,23 +420,6 @@ def _merge(kind: str) -> Rule:
     return Rule(write)
 
 
-def _operand(expression: Any) -> str:
-    """In brackets where an operator beside it would bind more tightly."""
-    text = inline(expression)
-    return f"({text})" if " " in text.split("(")[0] else text
-
-
-def _function(name: str) -> Rule:
-    return Rule(lambda s: call(f"ops.{name}", *s.arguments))
-
-
-def _scale(s: Site) -> Any:
-    text = _operand(s.x)
-    if s.op.factor != 1:
-        text = f"{s.op.factor} * {text}"
-    return f"{text} + {s.op.offset}" if s.op.offset else text
-
-
 def _matmul(s: Site) -> Any:
     b: Any = s.arguments[1]
     if s.op.transpose_b:
@@ -459,10 +437,7 @@ def _split(s: Site) -> Any:
 def _slice(s: Site) -> Any:
     if s.op.step < 0:
         raise Gap("a slice cannot step backwards")
-    start = "" if s.op.start == 0 else s.op.start
-    stop = "" if s.op.stop is None else s.op.stop
-    step = "" if s.op.step == 1 else f":{s.op.step}"
-    return f"{_operand(s.x)}[{':, ' * s.axis(s.op.axis)}{start}:{stop}{step}]"
+    return common.sliced(s)
 
 
 def _reshape(s: Site) -> Any:
@@ -583,18 +558,18 @@ RULES: dict[type[ops.Op], Rule] = {
     ops.LogSoftmax: Rule(
         lambda s: call("ops.log_softmax", s.x, axis=unless(-1, _axis(s, s.op.axis)))
     ),
-    ops.Negative: Rule(lambda s: f"-{_operand(s.x)}"),
-    ops.Exp: _function("exp"),
-    ops.Log: _function("log"),
-    ops.Sqrt: _function("sqrt"),
-    ops.Abs: _function("abs"),
-    ops.Square: _function("square"),
+    ops.Negative: Rule(lambda s: f"-{s.x}"),
+    ops.Exp: common.function("ops.exp"),
+    ops.Log: common.function("ops.log"),
+    ops.Sqrt: common.function("ops.sqrt"),
+    ops.Abs: common.function("ops.abs"),
+    ops.Square: common.function("ops.square"),
     ops.Clip: Rule(lambda s: call("ops.clip", s.x, s.op.low, s.op.high)),
-    ops.Scale: Rule(_scale),
+    ops.Scale: Rule(common.scale),
     ops.Add: _merge("Add"),
     ops.Subtract: _merge("Subtract"),
     ops.Multiply: _merge("Multiply"),
-    ops.Divide: Rule(lambda s: f"{_operand(s.x)} / {_operand(s.arguments[1])}"),
+    ops.Divide: common.binary("/"),
     ops.Maximum: _merge("Maximum"),
     ops.Minimum: _merge("Minimum"),
     ops.MatMul: Rule(_matmul),
