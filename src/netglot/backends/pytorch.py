@@ -277,27 +277,6 @@ def _attention_weights(s: Site) -> tuple[Weight, ...]:
     return tuple(result)
 
 
-def _operand(expression: Any) -> str:
-    """In brackets where an operator beside it would bind more tightly."""
-    text = inline(expression)
-    return f"({text})" if " " in text.split("(")[0] else text
-
-
-def _binary(symbol: str) -> Rule:
-    return Rule(lambda s: f"{_operand(s.x)} {symbol} {_operand(s.arguments[1])}")
-
-
-def _function(name: str) -> Rule:
-    return Rule(lambda s: call(name, *s.arguments))
-
-
-def _scale(s: Site) -> Any:
-    text = _operand(s.x)
-    if s.op.factor != 1:
-        text = f"{s.op.factor} * {text}"
-    return f"{text} + {s.op.offset}" if s.op.offset else text
-
-
 def _matmul(s: Site) -> Any:
     return f"{s.x} @ {s.arguments[1]}{'.mT' if s.op.transpose_b else ''}"
 
@@ -305,10 +284,7 @@ def _matmul(s: Site) -> Any:
 def _slice(s: Site) -> Any:
     if s.op.step < 0:
         raise Gap("a slice cannot step backwards")
-    start = "" if s.op.start == 0 else s.op.start
-    stop = "" if s.op.stop is None else s.op.stop
-    step = "" if s.op.step == 1 else f":{s.op.step}"
-    return f"{s.x}[{':, ' * s.axis(s.op.axis)}{start}:{stop}{step}]"
+    return common.sliced(s)
 
 
 def _split(s: Site) -> Any:
@@ -427,37 +403,37 @@ RULES: dict[type[ops.Op], Rule] = {
     ops.LSTM: Rule(_run, _recurrent("LSTM"), _recurrent_weights),
     ops.GRU: Rule(_run, _recurrent("GRU"), _recurrent_weights),
     ops.MultiHeadAttention: Rule(_attend, _attention, _attention_weights),
-    ops.Relu: _function("F.relu"),
+    ops.Relu: common.function("F.relu"),
     ops.LeakyRelu: Rule(
         lambda s: call("F.leaky_relu", s.x, unless(0.01, s.op.slope)),
     ),
     ops.Elu: Rule(lambda s: call("F.elu", s.x, unless(1.0, s.op.alpha))),
-    ops.Selu: _function("F.selu"),
+    ops.Selu: common.function("F.selu"),
     ops.Gelu: Rule(
         lambda s: call(
             "F.gelu", s.x, approximate=quoted("tanh") if s.op.approximate else None
         )
     ),
-    ops.Silu: _function("F.silu"),
-    ops.Sigmoid: _function("torch.sigmoid"),
-    ops.Tanh: _function("torch.tanh"),
-    ops.Softplus: _function("F.softplus"),
+    ops.Silu: common.function("F.silu"),
+    ops.Sigmoid: common.function("torch.sigmoid"),
+    ops.Tanh: common.function("torch.tanh"),
+    ops.Softplus: common.function("F.softplus"),
     ops.Softmax: Rule(lambda s: call("F.softmax", s.x, dim=s.axis(s.op.axis))),
     ops.LogSoftmax: Rule(lambda s: call("F.log_softmax", s.x, dim=s.axis(s.op.axis))),
-    ops.Negative: Rule(lambda s: f"-{_operand(s.x)}"),
-    ops.Exp: _function("torch.exp"),
-    ops.Log: _function("torch.log"),
-    ops.Sqrt: _function("torch.sqrt"),
-    ops.Abs: _function("torch.abs"),
-    ops.Square: _function("torch.square"),
+    ops.Negative: Rule(lambda s: f"-{common.operand(s.x)}"),
+    ops.Exp: common.function("torch.exp"),
+    ops.Log: common.function("torch.log"),
+    ops.Sqrt: common.function("torch.sqrt"),
+    ops.Abs: common.function("torch.abs"),
+    ops.Square: common.function("torch.square"),
     ops.Clip: Rule(lambda s: call("torch.clamp", s.x, s.op.low, s.op.high)),
-    ops.Scale: Rule(_scale),
-    ops.Add: _binary("+"),
-    ops.Subtract: _binary("-"),
-    ops.Multiply: _binary("*"),
-    ops.Divide: _binary("/"),
-    ops.Maximum: _function("torch.maximum"),
-    ops.Minimum: _function("torch.minimum"),
+    ops.Scale: Rule(common.scale),
+    ops.Add: common.binary("+"),
+    ops.Subtract: common.binary("-"),
+    ops.Multiply: common.binary("*"),
+    ops.Divide: common.binary("/"),
+    ops.Maximum: common.function("torch.maximum"),
+    ops.Minimum: common.function("torch.minimum"),
     ops.MatMul: Rule(_matmul),
     ops.Concat: Rule(
         lambda s: call("torch.cat", s.arguments, dim=s.axis(s.op.axis)),
@@ -515,7 +491,7 @@ def _average(op: ops.AvgPool) -> Sequence[ops.Op]:
     return (op,) if even or not op.count_padding or op.ceil else pad_first(op)
 
 
-REWRITES = {
+REWRITES: dict[type[ops.Op], Any] = {
     ops.Conv: pad_first_if_uneven,
     ops.MaxPool: _uneven_max,
     ops.AvgPool: _average,
@@ -610,7 +586,7 @@ def _initialize(parts: Parts) -> list[str]:
     return lines or ["pass"]
 
 
-INITIALIZERS = {
+INITIALIZERS: dict[type[recipe.Initializer], Any] = {
     recipe.GlorotUniform: lambda i: "nn.init.xavier_uniform_({})",
     recipe.Zeros: lambda i: "nn.init.zeros_({})",
     recipe.Ones: lambda i: "nn.init.ones_({})",
@@ -722,7 +698,7 @@ def frame(parts: Parts) -> list[Section]:
     ]
 
 
-OPTIMIZERS = {recipe.SGD: _sgd, recipe.Adam: _adam}
+OPTIMIZERS: dict[type[recipe.Optimizer], Any] = {recipe.SGD: _sgd, recipe.Adam: _adam}
 
 backend = Backend(
     name="pytorch",
