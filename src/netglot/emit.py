@@ -285,9 +285,8 @@ class _Writer:
                 nested = dataclasses.replace(site, arguments=(before.expression,))
                 result = self._apply(rule, nested, node)
                 self._complain(nested, node)
-                if result is not None and (
-                    margin + len(f"{target} = {inline(result)}") <= WIDTH
-                ):
+                plain = result is not None and not isinstance(result, Statements)
+                if plain and margin + len(f"{target} = {inline(result)}") <= WIDTH:
                     written[-1] = _Written(
                         (*before.nodes, node.name), outputs_of, target, result, False
                     )
