@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import netglot
+
+pytestmark = pytest.mark.text
 
 ROOT = Path(netglot.__file__).parent
 
@@ -85,7 +89,9 @@ def test_no_framework_in_netglots_own_process() -> None:
 
 def test_reserved_packages() -> None:
     for package, allowed in RESERVED.items():
-        users = {p.name for p in _files() for n in _imports(p) if n.split(".")[0] == package}
+        users = {
+            p.name for p in _files() for n in _imports(p) if n.split(".")[0] == package
+        }
         assert users <= allowed
 
 

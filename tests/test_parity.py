@@ -30,6 +30,10 @@ from netglot.workloads import Workload
 
 pytestmark = pytest.mark.framework
 
+#: The tests of one backend run in one process, which keeps its worker.
+BACKENDS = [
+    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in backends.names()
+]
 VARIANT = Settings(dtype="float64", dropout=False)
 STEPS = 2
 
@@ -127,7 +131,7 @@ def _weights(case: Case, graph: Graph) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("name", backends.names())
+@pytest.mark.parametrize("name", BACKENDS)
 def test_case(
     name: str, case: Case, workers: dict[str, Worker], tmp_path: Path
 ) -> None:
@@ -154,7 +158,7 @@ _ANSWERS: dict[str, Answer] = {}
 
 
 @pytest.mark.parametrize("task", workloads.names())
-@pytest.mark.parametrize("name", backends.names())
+@pytest.mark.parametrize("name", BACKENDS)
 def test_workload(
     name: str, task: str, workers: dict[str, Worker], tmp_path: Path
 ) -> None:

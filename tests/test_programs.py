@@ -111,7 +111,7 @@ def test_bookkeeping(task: str, name: str) -> None:
     assert len({weight.path for weight in program.weights}) == len(program.weights)
     lines = program.source.splitlines()
     assert len(program.labels) == len(lines)
-    steps = [label.step for label in program.labels]
+    steps = [step for step, _ in program.labels]
     assert sorted(set(steps), key=STEPS.index) == list(dict.fromkeys(steps))
     for node in workload.graph.nodes:
-        assert any(node.name in label.nodes for label in program.labels), node.name
+        assert any(node.name in nodes for _, nodes in program.labels), node.name

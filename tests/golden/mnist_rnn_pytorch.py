@@ -1,0 +1,148 @@
+"""LSTM over the rows of MNIST, in PyTorch.
+
+python mnist_rnn_pytorch.py --data mnist.npz
+"""
+
+import argparse
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+BATCH_SIZE = 128
+EPOCHS = 5
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+# 1. Load the data
+def load_data(path):
+    """Read rows (N x 28 x 28, values from 0 to 1) and labels."""
+    data = np.load(path)
+    x_train = data["x_train"].reshape(-1, 28, 28).astype(np.float32) / 255
+    x_test = data["x_test"].reshape(-1, 28, 28).astype(np.float32) / 255
+    return x_train, data["y_train"], x_test, data["y_test"]
+
+
+# 2. The network
+class MnistRnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(28, 512, batch_first=True)
+        self.dropout = nn.Dropout(0.2)
+        self.fc = nn.Linear(512, 10)
+
+    def forward(self, x):
+        _, (h, _) = self.lstm(x)
+        x = self.dropout(h[-1])
+        return self.fc(x)
+
+
+# 3. Loss, optimizer, initial weights
+def initialize(module):
+    """Set the initial weights of a layer."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LSTM):
+        for name, parameter in module.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.xavier_uniform_(parameter)
+        # The gates lie in the order i, f, g, o.
+        _, forget, _, _ = module.bias_ih_l0.chunk(4)
+        nn.init.constant_(forget, 1.0)
+
+
+def build(seed=0):
+    """Create the network and its optimizer."""
+    torch.manual_seed(seed)
+    model = MnistRnn().apply(initialize).to(DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    return model, optimizer
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    np.savez(path, **{k: v.numpy(force=True) for k, v in model.state_dict().items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, optimizer, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    model.train()
+    x, y = torch.from_numpy(x).to(DEVICE), torch.from_numpy(y).to(DEVICE)
+    loss = F.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def train(model, optimizer, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, optimizer, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {torch.stack(losses).mean():.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+@torch.no_grad()
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    model.eval()
+    return model(torch.from_numpy(x).to(DEVICE)).numpy(force=True)
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="mnist.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, optimizer = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, optimizer, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()
