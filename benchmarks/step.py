@@ -113,11 +113,10 @@ def measure(name: str, steps: int, rounds: int, threads: int | None) -> list[flo
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr[-2000:]}")
     pairs = json.loads(done.stdout.splitlines()[-1])
-    print(
-        f"{name:18} {1000 * statistics.median(b for _, b in pairs) / steps:8.2f} ms a step,"
-        f" by hand {1000 * statistics.median(a for a, _ in pairs) / steps:8.2f}",
-        end="  ",
+    by_hand, raced = (
+        1000 * statistics.median(column) / steps for column in zip(*pairs, strict=True)
     )
+    print(f"{name:18} {raced:8.2f} ms a step, by hand {by_hand:8.2f}", end="  ")
     return [raced / by_hand for by_hand, raced in pairs]
 
 

@@ -1,7 +1,7 @@
 """One network, every deep-learning framework.
 
-The public verbs and types are loaded when they are first used, so that importing netglot
-costs nothing.
+The public verbs and types are loaded when they are first used, so that importing
+netglot costs nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Axis letters and what follows from them: the only place that transposes.
 
-Letters: N batch, C channels, D H W depth, height, width, T time, F features; of weights:
-O output and I input channels, G gates x units, H the units of a recurrent layer, V
-vocabulary.
+Letters: N batch, C channels, D H W depth, height, width, T time, F features; of
+weights: O output and I input channels, G gates x units, H the units of a recurrent
+layer, V vocabulary.
 """
 
 from __future__ import annotations

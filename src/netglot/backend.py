@@ -78,11 +78,12 @@ class Site:
     """One node at the place where a rule writes it.
 
     ``op`` is the operation; ``emit`` notices which attributes are read. ``inputs`` are
-    the canonical types (sizes may be ``Symbol`` inside a block, ``None`` where unknown);
-    ``arguments`` the source text of the inputs; ``target`` the variable that will hold
-    the result. ``object`` is the text by which the layer object or the weights of this
-    node are reached. ``activation`` is the text of a fused activation, or ``None``.
-    ``in_block``: whether the node stands in a block, which may be used many times.
+    the canonical types (sizes may be ``Symbol`` inside a block, ``None`` where
+    unknown); ``arguments`` the source text of the inputs; ``target`` the variable that
+    will hold the result. ``object`` is the text by which the layer object or the
+    weights of this node are reached. ``activation`` is the text of a fused activation,
+    or ``None``. ``in_block``: whether the node stands in a block, which may be used
+    many times.
     """
 
     op: Any
@@ -287,11 +288,12 @@ class ProgramWeight:
 class Program:
     """The source of a network in one framework, and what is where in it.
 
-    ``graph`` is the network in the forms that the framework has, before it was rewritten
-    for it: what the program must be equal to. ``nodes`` maps the name of a node to its (first, last) lines in the network's body;
-    ``steps`` maps a step to its lines; both count from 1 and include the last.
-    ``labels`` says of every line which step it belongs to and which nodes it writes: a
-    layer that is made in one place and applied in another has lines in both.
+    ``graph`` is the network in the forms that the framework has, before it was
+    rewritten for it: what the program must be equal to. ``nodes`` maps the name of a
+    node to its (first, last) lines in the network's body; ``steps`` maps a step to its
+    lines; both count from 1 and include the last. ``labels`` says of every line which
+    step it belongs to and which nodes it writes: a layer that is made in one place and
+    applied in another has lines in both.
     """
 
     name: str

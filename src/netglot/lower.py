@@ -144,8 +144,8 @@ def _sized(op: Call, given: tuple[Type, ...]) -> Call:
     nodes = tuple(_with_sizes(block.nodes, dict(inputs)))
     if isinstance(op, Repeat) and added and op.infer(*given)[0] != given[0]:
         raise Gap(
-            f"block {block.name} is repeated, and its first use reads another size than "
-            "the others: write the first use as a call of its own"
+            f"block {block.name} is repeated, and its first use reads another size "
+            "than the others: write the first use as a call of its own"
         )
     parameters = tuple(name for name, _ in added)
     block = dataclasses.replace(
@@ -200,8 +200,8 @@ def _storage(
 ) -> list[Node]:
     """Restores the canonical order where an operation depends on it.
 
-    A ``Flatten`` of a value that the framework stores otherwise is left alone as long as
-    only operations read it whose weights can follow its order.
+    A ``Flatten`` of a value that the framework stores otherwise is left alone as long
+    as only operations read it whose weights can follow its order.
     """
     types = infer_nodes(nodes, types)
     result: list[Node] = []

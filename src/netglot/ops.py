@@ -17,6 +17,9 @@ from netglot.symbols import Size, Symbol, resolve
 
 Dim = Size | None
 Pads = tuple[tuple[int, int], ...]
+#: Given as one number or one per axis (a padding also as one pair per axis); kept as
+#: one per axis.
+PerAxis = Any
 
 
 @dataclass(frozen=True)
@@ -202,9 +205,9 @@ class Conv(Op):
 
     channels: Size
     kernel: tuple[Size, ...]
-    stride: tuple[Size, ...] = 1  # type: ignore[assignment]
-    padding: Pads = 0  # type: ignore[assignment]
-    dilation: tuple[Size, ...] = 1  # type: ignore[assignment]
+    stride: PerAxis = 1
+    padding: PerAxis = 0
+    dilation: PerAxis = 1
     groups: Size = 1
     bias: bool = True
 
@@ -267,10 +270,10 @@ class ConvTranspose(Op):
 
     channels: Size
     kernel: tuple[Size, ...]
-    stride: tuple[Size, ...] = 1  # type: ignore[assignment]
-    padding: Pads = 0  # type: ignore[assignment]
-    output_padding: tuple[Size, ...] = 0  # type: ignore[assignment]
-    dilation: tuple[Size, ...] = 1  # type: ignore[assignment]
+    stride: PerAxis = 1
+    padding: PerAxis = 0
+    output_padding: PerAxis = 0
+    dilation: PerAxis = 1
     groups: Size = 1
     bias: bool = True
 
@@ -352,8 +355,8 @@ class MaxPool(Op):
     """
 
     kernel: tuple[Size, ...]
-    stride: tuple[Size, ...] | None = None
-    padding: Pads = 0  # type: ignore[assignment]
+    stride: PerAxis = None
+    padding: PerAxis = 0
     ceil: bool = False
 
     def __post_init__(self) -> None:

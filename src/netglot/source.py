@@ -58,7 +58,7 @@ def quoted(text: str) -> str:
 
 
 def unless(default: Any, value: Any) -> Any:
-    """``None``, which ``call`` leaves out, where the value is the framework's default."""
+    """The value, or ``None``, which ``call`` leaves out, where it is the default."""
     return None if value == default else value
 
 

@@ -71,8 +71,8 @@ def _readme(workload: Workload, files: Sequence[str]) -> str:
         )
     lines += [
         "",
-        "Without `--weights` a program draws its own initial weights. The files of weights",
-        "hold the same numbers for every framework, each under its own names and layouts.",
+        "Without `--weights` a program draws its own initial weights. The files of",
+        "weights hold the same numbers for every framework, each in its own layout.",
         "",
     ]
     return "\n".join(lines)

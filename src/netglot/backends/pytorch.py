@@ -92,7 +92,7 @@ def _pool(name: str) -> Any:
     return write
 
 
-def _uneven_max(op: ops.MaxPool) -> Sequence[ops.Op]:
+def _uneven_max(op: Any) -> Sequence[ops.Op]:
     """Padding that never wins, where the layer cannot pad as asked."""
     even = all(before == after for before, after in op.padding)
     half = all(

@@ -67,8 +67,8 @@ Steps = tuple[tuple[float, Mapping[str, np.ndarray]], ...]
 class Answer:
     """What the reference computed: scores, and (loss, weights) after every step.
 
-    ``steps`` are computed in float64, ``rounded`` the same steps in float32: how far the
-    two are apart is the error that float32 itself makes here.
+    ``steps`` are computed in float64, ``rounded`` the same steps in float32: how far
+    the two are apart is the error that float32 itself makes here.
     """
 
     scores: np.ndarray

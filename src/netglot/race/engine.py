@@ -31,8 +31,9 @@ from netglot.weights import to_program
 from netglot.workloads import Workload
 
 #: Called with a label, what happens to it, and details: ``environment`` (``phase``,
-#: ``line``), ``gate``, ``judged`` (``verdict``), ``run`` (``repeat``), ``step`` (``step``,
-#: ``steps``, ``loss``), ``evaluate``, ``done`` (``record``), ``out`` (``record``).
+#: ``line``), ``gate``, ``judged`` (``verdict``), ``run`` (``repeat``), ``step``
+#: (``step``, ``steps``, ``loss``), ``evaluate``, ``done`` (``record``), ``out``
+#: (``record``).
 Watch = Callable[..., None]
 
 
@@ -59,7 +60,8 @@ def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
 
     Raises ``UserError`` for what makes the whole race impossible (an unknown name, data
     that cannot be read); what befalls one entry is told in its record. On
-    ``KeyboardInterrupt`` the records of finished runs stay; ``resume`` goes on from them.
+    ``KeyboardInterrupt`` the records of finished runs stay; ``resume`` goes on from
+    them.
     """
     workload = workloads.get(settings.workload)
     chosen = entries(settings.labels)

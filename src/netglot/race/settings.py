@@ -28,8 +28,9 @@ class Settings:
     folder or file of the user's, ``None`` for the embedded digits. ``epochs`` and
     ``limit`` (observations) are the recipe's and the data set's unless given;
     ``threads`` ``None`` is all. ``start``: ``same`` initial weights for all, or
-    ``native`` ones of each framework's own generator. ``timeout`` is in seconds per run.
-    ``python`` is an interpreter to use as it is. ``out`` is the folder of the race.
+    ``native`` ones of each framework's own generator. ``timeout`` is in seconds per
+    run. ``python`` is an interpreter to use as it is. ``out`` is the folder of the
+    race.
     """
 
     workload: str

@@ -41,7 +41,7 @@ def initial(program: Program, seed: int) -> dict[str, np.ndarray]:
 
 @dataclass
 class Gatekeeper:
-    """Asks whether programs are equal to their definition; computes each answer once."""
+    """Asks whether programs equal their definition; computes each answer once."""
 
     workload: Workload
     data: DataSet

@@ -28,9 +28,9 @@ class Workload:
     """A network, how it is trained, on what, and what others reported.
 
     ``recipe`` is ``None`` for a network that is only run forward, ``batch_size`` then
-    says how many observations at a time. ``target`` is ``label``, or ``input`` where the
-    network is trained to give back what it is given. ``forms`` lists, per operation, the
-    attributes of the forms that are accepted, in order of preference.
+    says how many observations at a time. ``target`` is ``label``, or ``input`` where
+    the network is trained to give back what it is given. ``forms`` lists, per
+    operation, the attributes of the forms that are accepted, in order of preference.
     """
 
     name: str
