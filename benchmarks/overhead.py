@@ -44,7 +44,7 @@ def main() -> None:
     inside = sum(sum(record["phases"].values()) for record in records)
     print(
         f"{len(records)} runs: {wall:.1f} s in all, {inside:.1f} s in the phases of "
-        f"the workers, {wall - inside:.1f} s beside: {100 * (wall - inside) / wall:.1f} %"
+        f"the workers, {wall - inside:.1f} s beside ({100 - 100 * inside / wall:.1f} %)"
     )
 
 
