@@ -138,6 +138,8 @@ def train_step(model, optimizer, x, y):
         )
     variables = model.trainable_variables
     gradients = tape.gradient(loss, variables)
+    # Add up the rows of repeated words before Adam squares them.
+    gradients = [tf.convert_to_tensor(g) for g in gradients]
     optimizer.apply_gradients(zip(gradients, variables))
     return loss
 

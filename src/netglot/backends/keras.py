@@ -739,7 +739,7 @@ WIDE = (
 )
 
 
-def _exact(optimizer: Any) -> Any:
+def exact(optimizer: Any) -> Any:
     """The same with the numbers that Keras would round to float32 on TensorFlow."""
     given = dict(optimizer.keywords)
     if "Adam" in optimizer.function:
@@ -914,7 +914,7 @@ def frame(parts: Parts) -> list[Section]:
         rule = OPTIMIZERS[type(parts.recipe.optimizer)]
         optimizer = rule(parts.recipe.optimizer)
         if wide and engine == "tensorflow":
-            optimizer = _exact(optimizer)
+            optimizer = exact(optimizer)
         compile_ = call(
             "model.compile",
             optimizer=optimizer,

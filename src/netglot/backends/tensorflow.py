@@ -10,7 +10,7 @@ from typing import Any
 
 from netglot import axes, ops, recipe
 from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
-from netglot.backends import common
+from netglot.backends import common, keras
 from netglot.backends.tensorflow_layers import (
     FUNCTIONS,
     INITIALIZERS,
@@ -481,6 +481,7 @@ def _upsample(s: Site) -> Any:
         raise Gap("it resizes smoothly in two dimensions only")
     if s.dtype != "float32":
         raise Gap("tf.image.resize computes in float32, whatever it is given")
+    _ = s.op.scale  # The output is so many times as large.
     sizes = [s.outputs[0].size(letter) for letter in "HW"]
     if not all(isinstance(size, int) for size in sizes):
         raise Gap("it resizes to a size that must be known")
@@ -631,27 +632,16 @@ LOSSES: dict[type[recipe.Loss], Any] = {
 }
 
 
-def _sgd(o: recipe.SGD) -> Any:
-    return call(
-        "tf.keras.optimizers.SGD",
-        learning_rate=o.rate,
-        momentum=unless(0.0, o.momentum),
-        nesterov=unless(False, o.nesterov),
-    )
+def _optimizer(o: recipe.Optimizer) -> Any:
+    written = keras.OPTIMIZERS[type(o)](o)
+    return dataclasses.replace(written, function=f"tf.{written.function}")
 
 
-def _adam(o: recipe.Adam) -> Any:
-    return call(
-        f"tf.keras.optimizers.{'AdamW' if o.weight_decay else 'Adam'}",
-        learning_rate=o.rate,
-        beta_1=unless(0.9, o.beta1),
-        beta_2=unless(0.999, o.beta2),
-        epsilon=unless(1e-7, o.epsilon),
-        weight_decay=o.weight_decay or None,
-    )
-
-
-OPTIMIZERS: dict[type[recipe.Optimizer], Any] = {recipe.SGD: _sgd, recipe.Adam: _adam}
+OPTIMIZERS: dict[type[recipe.Optimizer], Any] = {
+    # Decay that goes through the velocity stands in ``train_step``.
+    recipe.SGD: lambda o: _optimizer(dataclasses.replace(o, weight_decay=0.0)),
+    recipe.Adam: _optimizer,
+}
 
 # --- Rewrites -------------------------------------------------------------------------
 
@@ -713,7 +703,7 @@ def train_step(model, optimizer, x, y):
         $loss
     variables = model.trainable_variables
     gradients = tape.gradient(loss, variables)
-    $decay
+    $change
     optimizer.apply_gradients(zip(gradients, variables))
     return loss
 '''
@@ -770,6 +760,38 @@ def _layers(parts: Parts) -> list[str]:
     return [row for text in (*functions, *texts) for row in (*text.split("\n"), "", "")]
 
 
+def _build(parts: Parts) -> list[str]:
+    made = f"{_class_name(parts.network.name)}()"
+    if parts.recipe is None:
+        return [f"return {made}"]
+    optimizer = OPTIMIZERS[type(parts.recipe.optimizer)](parts.recipe.optimizer)
+    lines = [f"model = {made}"]
+    if parts.dtype == "float64":
+        optimizer = keras.exact(optimizer)
+        if "np.float64" in inline(optimizer):
+            lines.append("# TensorFlow would round plain numbers to float32.")
+    lines += [line[4:] for line in layout("    optimizer = ", optimizer)]
+    return [
+        *lines,
+        "optimizer.build(model.trainable_variables)",
+        "return model, optimizer",
+    ]
+
+
+def _changed_gradients(parts: Parts) -> list[str]:
+    """What happens to gradients before Keras's optimizer gets them."""
+    optimizer = parts.recipe.optimizer if parts.recipe else None
+    if isinstance(optimizer, recipe.SGD) and optimizer.weight_decay:
+        decayed = f"{optimizer.weight_decay} * v + g"
+        return [f"gradients = [{decayed} for v, g in zip(variables, gradients)]"]
+    if isinstance(optimizer, recipe.Adam) and ops.Embedding in parts.operations:
+        return [
+            "# Add up the rows of repeated words before Adam squares them.",
+            "gradients = [tf.convert_to_tensor(g) for g in gradients]",
+        ]
+    return []
+
+
 def frame(parts: Parts) -> list[Section]:
     """The program around the network."""
     trained = parts.recipe is not None
@@ -784,29 +806,21 @@ def frame(parts: Parts) -> list[Section]:
             template = template.replace("    def __call__", compiled)
         named = dataclasses.replace(scope, name=_class_name(scope.name))
         classes += [*common.class_lines(named, template), "", ""]
-    made = f"{_class_name(parts.network.name)}()"
-    build = [f"return {made}"]
-    if parts.recipe:
-        rule = OPTIMIZERS[type(parts.recipe.optimizer)]
-        optimizer = layout("    optimizer = ", rule(parts.recipe.optimizer))
-        build = [
-            f"model = {made}",
-            *(line[4:] for line in optimizer),
-            "optimizer.build(model.trainable_variables)",
-            "return model, optimizer",
-        ]
+    wide = parts.dtype == "float64"
     first = ["import argparse", "import math", *([] if trained else ["import time"])]
-    wide = f'tf.keras.config.set_floatx("{parts.dtype}")'
     setup = Section(
         "setup",
         SETUP,
-        {"and_optimizer": " and its optimizer" if trained else "", "build": build},
+        {
+            "and_optimizer": " and its optimizer" if trained else "",
+            "build": _build(parts),
+        },
     )
     sections = [
         common.head(
             parts,
             ("", "import numpy as np", "import tensorflow as tf"),
-            [wide] if trained and parts.dtype != "float32" else [],
+            ['tf.keras.config.set_floatx("float64")'] if trained and wide else [],
             first=first,
         ),
         common.load_data(parts),
@@ -817,15 +831,12 @@ def frame(parts: Parts) -> list[Section]:
         predict = Section("predict", PREDICT, {"number": "4"})
         return [*sections, predict, common.extract(), common.main(parts)]
     loss = call("tf.reduce_mean", LOSSES[type(parts.recipe.loss)])
-    decay = getattr(parts.recipe.optimizer, "weight_decay", 0)
-    coupled = decay and isinstance(parts.recipe.optimizer, recipe.SGD)
-    pairs = "for v, g in zip(variables, gradients)"
     step = {
         "scores": "model(x, training=True)"
         if _trains(parts.graph.nodes, trained)
         else "model(x)",
         "loss": [line[8:] for line in layout("        loss = ", loss)],
-        "decay": [f"gradients = [{decay} * v + g {pairs}]"] if coupled else [],
+        "change": _changed_gradients(parts),
     }
     return [
         *sections,

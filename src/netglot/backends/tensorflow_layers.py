@@ -226,7 +226,7 @@ class BatchNorm(tf.Module):
         size,
         momentum=0.9,  #? trained
         epsilon=1e-5,
-        unbiased=False,  #? unbiased
+        unbiased=False,  #? trained, unbiased
         scale=True,  #? optional_scale
         shift=True,  #? optional_shift
     ):
@@ -590,6 +590,7 @@ def _holds(conditions: str, words: set[str]) -> bool:
 
 _SIGNATURE = re.compile(r"    def __init__\(\n((?: {8}.*\n)+?)    \):")
 _INITIAL = re.compile(r"\$(kernel|recurrent|bias|embedding)\(([^()]*)\)")
+_VARIABLE = re.compile(r"^( +self\.\w+ = )(tf\.Variable)\((.*)\)$", re.MULTILINE)
 _SIZED = {"ones": "tf.ones([size]$dtype)", "zeros": "tf.zeros([size]$dtype)"}
 
 
@@ -600,7 +601,8 @@ def _signature(match: re.Match[str]) -> str:
 
 
 def _typed(text: str, dtype: str) -> str:
-    return text.replace("$dtype", "" if dtype == "float32" else f", tf.{dtype}")
+    text = text.replace("$dtype", "" if dtype == "float32" else f", tf.{dtype}")
+    return _VARIABLE.sub(lambda m: "\n".join(layout(m[1], call(m[2], m[3]))), text)
 
 
 def _initial(initializers: recipe.Initializers, role: str, shape: str) -> str:
