@@ -11,12 +11,13 @@ import numpy as np
 VALUES = {"float32": 1e-5, "float64": 1e-10}
 STEPS = {"float32": 1e-4, "float64": 1e-9}
 #: After steps in float32 they may also be off by this many times the error that float32
-#: itself makes in these steps. The reference measures it: it takes the steps this often
-#: in ways that differ by rounding alone. Single weights need it: where rounding flips a
-#: relu or a maximum, or the sign of a gradient near zero under Adam, a bias that is
-#: itself near zero is off by 1e-4 and more, in some realizations and not in others.
+#: makes in these steps. The reference measures it: it takes the steps this often, from
+#: weights that differ by up to this much, relatively. Single weights need it: where
+#: rounding flips a relu or a maximum, or the sign of a gradient near zero under Adam, a
+#: bias near zero is off by 1e-4 and more, in some realizations and not in others.
 ROUNDING = 4
-REALIZATIONS = 4
+REALIZATIONS = 6
+NUDGE = 1e-6
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ def command() -> None:
 
     table = Table(box=None, pad_edge=False)
     for title in ("workload", "what", "data", "parameters", "optimizer", "reported"):
-        table.add_column(title, overflow="fold")
+        whole = title in ("workload", "data", "parameters")
+        least = len("Convolutional") if title == "what" else None
+        table.add_column(title, overflow="fold", no_wrap=whole, min_width=least)
     for name in workloads.names():
         workload = workloads.get(name)
         weights = workload.graph.weights().values()
@@ -26,9 +28,7 @@ def command() -> None:
             kind = type(recipe.optimizer).__name__
             how = f"{kind} {recipe.optimizer.rate:g}, {recipe.epochs} epochs"
         reported = "; ".join(
-            f"{item.value} {item.source.rpartition(': ')[2]}"
-            for item in workload.expected
-            if item.measure == "accuracy"
+            item.value for item in workload.expected if item.measure == "accuracy"
         )
         table.add_row(
             name, workload.title, workload.data.name, f"{count:,}", how, reported
