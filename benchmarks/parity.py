@@ -1,10 +1,11 @@
 """Is every program equal to its definition? Workloads x frameworks, as a table.
 
     python benchmarks/parity.py [--on ...] [--workloads ...] [--data DIR]
+                                [--steps 10] [--size 32]
 
-The gate of the race in full: the float64 twin and float32, scores and ten optimizer
+The gate of the race in full: the float64 twin and float32, scores and optimizer
 steps, on real observations where ``--data`` names them (else the embedded digits, and
-no text). Printed: the largest relative difference of all weights together after ten
+no text). Printed: the largest relative difference of all weights together after all
 steps, in float32 and in float64 (of the scores, for a network that is not trained).
 """
 
@@ -20,7 +21,7 @@ from rich.table import Table
 from netglot import backends, data, workloads
 from netglot.errors import UserError
 from netglot.race.settings import Settings, entries
-from netglot.race.verdicts import Gatekeeper
+from netglot.race.verdicts import SIZE, STEPS, Gatekeeper
 from netglot.runtime import envs
 
 
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--on", default=",".join(backends.names()))
     parser.add_argument("--workloads", default=",".join(workloads.names()))
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--size", type=int, default=SIZE, help="of a batch")
     args = parser.parse_args()
     names = args.on.split(",")
     table = Table("workload", *names, title="float32, float64")
@@ -62,7 +65,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(task, tuple(names), Path(folder))
-            keeper = Gatekeeper(workload, prepared, settings)
+            keeper = Gatekeeper(workload, prepared, settings, args.steps, args.size)
             table.add_row(task, *(cell(keeper, n, Path(folder)) for n in names))
         print(task, "done", flush=True)
     Console(width=40 + 22 * len(names)).print(table)

@@ -41,11 +41,16 @@ def initial(program: Program, seed: int) -> dict[str, np.ndarray]:
 
 @dataclass
 class Gatekeeper:
-    """Asks whether programs equal their definition; computes each answer once."""
+    """Asks whether programs equal their definition; computes each answer once.
+
+    ``steps`` optimizer steps are compared, of ``size`` observations each.
+    """
 
     workload: Workload
     data: DataSet
     settings: Settings
+    steps: int = STEPS
+    size: int = SIZE
     _answers: dict[str, Answer] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -75,7 +80,7 @@ class Gatekeeper:
         if known is not None:
             return known
         weights = initial(program, self.settings.seed)
-        size, count = (SIZE, STEPS) if program.recipe else (FORWARD_SIZE, 1)
+        size, count = (self.size, self.steps) if program.recipe else (FORWARD_SIZE, 1)
         given = batches(self.workload, self.data.path, count, size)
         with Worker.start_for(
             entry.env,
@@ -117,6 +122,7 @@ class Gatekeeper:
             self.data.sha256,
             self.settings.seed,
             self.settings.device,
+            [self.steps, self.size],
             _own_source(),
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

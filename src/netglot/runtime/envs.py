@@ -577,7 +577,8 @@ class _Steps:
                     log.write(line)
                     log.flush()
                     lines.append(line.rstrip())
-                    if line.strip() and not line.startswith(_MARK):
+                    # What a framework says when it is imported is for the log.
+                    if line.strip() and phase != "importing":
                         self.tell(self.name, phase, line.strip())
                 process.wait()
             finally:
