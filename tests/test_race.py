@@ -18,6 +18,7 @@ import pytest
 from netglot.backend import Program
 from netglot.cli import run
 from netglot.emit import emit
+from netglot.errors import UserError
 from netglot.race import engine
 from netglot.race.engine import _single, race, settings_of
 from netglot.race.settings import Settings
@@ -81,6 +82,26 @@ def test_a_race_and_its_records(
     for name in ("report.md", "report.csv", "report.html", "loss.png", "phases.png"):
         assert (folder / name).stat().st_size > 0
     assert "digits" in (folder / "report.md").read_text().splitlines()[0]
+
+
+def test_more_runs_until_the_interval_is_narrow(tmp_path: Path) -> None:
+    # No three runs agree to a millionth: the cap ends it.
+    race(_settings(tmp_path / "wide", until=1e-4, at_most=4), _watch)
+    assert len(_records(tmp_path / "wide")) == 4
+    # And any three agree to 1,000 percent.
+    race(_settings(tmp_path / "narrow", until=1000, at_most=9), _watch)
+    records = _records(tmp_path / "narrow")
+    assert len(records) == 3
+    # Its worker's time counts as its own.
+    assert all(record["others_cpus"] < 2 for record in records)
+    assert settings_of(tmp_path / "narrow").until == 1000
+
+
+def test_an_interval_needs_three_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="an interval needs 3 runs"):
+        _settings(tmp_path, until=2, at_most=2)
+    with pytest.raises(UserError, match="--until 0: more than 0 percent"):
+        _settings(tmp_path, until=0)
 
 
 def test_native_start_needs_no_weights(tmp_path: Path) -> None:

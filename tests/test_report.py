@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 import nbformat
 import numpy as np
 import pytest
-import races
 
+import races
 from netglot import backends, emit, workloads
 from netglot.errors import UserError
 from netglot.report import files, notebooks, plots, side_by_side, terminal, words
@@ -201,6 +201,32 @@ def test_outliers_are_marked():
     ] * 2
     assert "PyTorch run 2 (30.0 s)" in note(found, "outliers")
     assert 30.0 in found.rows[0].train.values
+
+
+def test_disturbed_runs_are_flagged_and_count():
+    records = [races.make_record("pytorch", n, others_cpus=0.01) for n in range(5)]
+    records[2]["others_cpus"] = 0.72
+    found = summarize(races.make_race(labels=[]), records)
+    said = "PyTorch: others kept 0.7 of 2 CPUs during 1 of 5 runs."
+    assert note(found, "disturbed") == said and found.rows[0].n == 5
+    records[2]["others_cpus"] = 0.0
+    foreign = [{"pid": 7, "name": "somebody", "megabytes": 80}]
+    records[2]["disturbance"] = {"gpu_processes": foreign}
+    quiet = summarize(races.make_race(labels=[]), records)
+    assert "disturbed" not in {item.about for item in quiet.notes}
+    records[2]["device"] = "cuda"
+    found = summarize(races.make_race(labels=[]), records)
+    assert "others kept the GPU during 1 of 5" in note(found, "disturbed")
+
+
+def test_when_a_slow_first_step_has_paid():
+    slow = races.make_record("pytorch", 0, first_step_seconds=1.0, step_ms=100.0)
+    fast = races.make_record("flax", 0, first_step_seconds=3.0, step_ms=60.0)
+    found = summarize(races.make_race(labels=[]), [slow, fast])
+    assert note(found, "first step") == (
+        "that of Flax takes 2.00 s longer than that of PyTorch, and has paid after 50 "
+        "steps."
+    )
 
 
 def test_two_versions_of_a_framework_are_two_rows():

@@ -10,6 +10,7 @@ from netglot.race.statistics import (
     Noise,
     bootstrap,
     estimate,
+    is_narrow,
     median,
     noise,
     outliers,
@@ -152,3 +153,12 @@ def test_noise_is_pooled_and_in_the_order_of_the_runs():
     assert found.ratios == 3
     assert found.floor == pytest.approx(0.1, abs=0.01)
     assert 0 <= found.typical <= found.floor
+
+
+def test_an_interval_is_narrow_or_wide_from_three_values_on():
+    assert not is_narrow([10.0, 10.0], 2)
+    assert is_narrow([10.0, 10.0, 10.0], 2)
+    assert is_narrow([10.0, 10.2, 10.1, 10.1], 2)
+    assert not is_narrow([10.0, 12.0, 14.0], 2)
+    # More runs would not make it finite.
+    assert is_narrow([10.0, math.inf], 2)

@@ -435,3 +435,17 @@ def test_this_machine():
     told = machine.describe()
     assert told.cpu and told.memory_bytes > 1e8 and told.allowed
     assert machine.disturbance().available_bytes > 0
+
+
+def test_who_keeps_the_processors_busy():
+    before = machine.usage()
+    later = machine.Usage(before.clock + 10, before.busy + 12, before.own + 5)
+    assert machine.others(before, later) == pytest.approx(0.7)
+    # Ticks are coarse: somewhat more of our own than of all is nobody else's.
+    later = machine.Usage(before.clock + 10, before.busy + 4, before.own + 5)
+    assert machine.others(before, later) == 0
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    after = machine.usage()
+    assert after.own - before.own >= 0.29 and after.busy - before.busy >= 0.2

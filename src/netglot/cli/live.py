@@ -40,7 +40,8 @@ def building() -> Iterator[Any]:
 @contextlib.contextmanager
 def racing(settings: Settings, quiet: bool) -> Iterator[Any]:
     """The progress of a race: what ``race.engine.Watch`` is called with."""
-    board = _Board(quiet, settings.repeats)
+    runs = f"at most {settings.at_most}" if settings.until else str(settings.repeats)
+    board = _Board(quiet, runs)
     with board:
         yield board
 
@@ -48,9 +49,9 @@ def racing(settings: Settings, quiet: bool) -> Iterator[Any]:
 class _Board:
     """A line per framework; on a pipe, a line of text per change of stage."""
 
-    def __init__(self, quiet: bool, repeats: int = 1) -> None:
+    def __init__(self, quiet: bool, runs: str = "1") -> None:
         self._quiet = quiet
-        self._repeats = repeats
+        self._runs = runs
         self._live = sys.stderr.isatty() and not quiet
         self._progress = _progress(not self._live)
         self._tasks: dict[str, Any] = {}
@@ -93,10 +94,11 @@ class _Board:
             return "comparing", "with the reference", 0.0
         if event == "judged":
             verdict = details["verdict"]
-            return "equal" if verdict.equal else "NOT EQUAL", str(verdict), 0.0
+            stage = "equal" if verdict.equal else "NOT EQUAL"
+            return stage, str(verdict).removeprefix("equal: "), 0.0
         if event == "run":
             run = details["repeat"] + 1
-            return "starting", f"run {run} of {self._repeats}", 0.0
+            return "starting", f"run {run} of {self._runs}", 0.0
         if event == "step":
             step, steps = details["step"] or 0, max(details["steps"], 1)
             loss = details.get("loss")

@@ -22,6 +22,13 @@ from netglot.cli.options import exact_form
     "--data", type=click.Path(path_type=Path), help="Folder or file. [embedded digits]"
 )
 @click.option("--repeats", type=int, default=1, help="Runs per framework. [1]")
+@click.option(
+    "--until",
+    type=float,
+    metavar="PERCENT",
+    help="More runs until each 95 % interval is this narrow to either side.",
+)
+@click.option("--at-most", type=int, default=20, help="Runs with --until. [20]")
 @click.option("--epochs", type=int, help="[the recipe's]")
 @click.option("--limit", type=int, help="Observations. [all]")
 @click.option("--threads", type=int, help="CPU threads. [all]")
@@ -46,6 +53,8 @@ def command(
     labels: str | None,
     data: Path | None,
     repeats: int,
+    until: float | None,
+    at_most: int,
     epochs: int | None,
     limit: int | None,
     threads: int | None,
@@ -99,6 +108,8 @@ def command(
             timeout=timeout,
             python=Path(found).absolute() if found else None,
             exact_form=exact_form,
+            until=until,
+            at_most=at_most,
         )
         if out and (out / "race.json").exists():
             raise UserError(

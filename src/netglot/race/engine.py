@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from netglot.check import Verdict
 from netglot.emit import GapError, emit
 from netglot.emit import Settings as Variant
 from netglot.errors import UserError
-from netglot.race import records
+from netglot.race import records, statistics
 from netglot.race.settings import Entry, Settings, entries
 from netglot.race.verdicts import Gatekeeper, initial
 from netglot.runtime import envs, machine
@@ -79,9 +79,10 @@ def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
         records.write(settings.out / "race.json", _race(settings, workload, prepared))
     runner = _Runner(settings, workload, prepared, common, watch, resume)
     starts = runner.line_up(chosen)
-    for repeat in range(settings.repeats):
+    most = settings.at_most if settings.until else settings.repeats
+    for repeat in range(most):
         # Interleaved and shuffled, so that a warm machine favours nobody.
-        order = list(starts)
+        order = [start for start in starts if runner.wants(start, repeat)]
         random.Random(f"{settings.seed}-{repeat}").shuffle(order)
         for start in order:
             runner.run(start, repeat)
@@ -133,6 +134,8 @@ def settings_of(folder: Path) -> Settings:
                 "start",
                 "timeout",
                 "exact_form",
+                "until",
+                "at_most",
             )
         },
     )
@@ -169,6 +172,7 @@ class _Runner:
     watch: Watch
     resume: bool
     clean: bool = True
+    seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def line_up(self, chosen: Sequence[Entry]) -> list[_Start]:
         """Programs, environments and verdicts of all that can take part."""
@@ -253,6 +257,15 @@ class _Runner:
         records.write(records.path_of(self.settings.out, entry.label, 0), record)
         self.watch(entry.label, "out", record=record)
 
+    def wants(self, start: _Start, repeat: int) -> bool:
+        """Whether an entry is to run once more."""
+        if repeat < self.settings.repeats:
+            return True
+        seconds = self.seconds.get(start.entry.label, [])
+        # What failed once would fail again.
+        whole = len(seconds) == repeat and self.settings.until is not None
+        return whole and not statistics.is_narrow(seconds, self.settings.until or 0)
+
     def run(self, start: _Start, repeat: int) -> None:
         """One run in a process of its own, and its record."""
         entry, program = start.entry, start.program
@@ -260,6 +273,7 @@ class _Runner:
         if self.resume:
             before = records.read_done(path)
             if before and before["program"]["sha256"] == program.digest:
+                self.note(before)
                 self.watch(entry.label, "done", record=before)
                 return
         self.watch(entry.label, "run", repeat=repeat)
@@ -291,6 +305,7 @@ class _Runner:
             "log": str(log),
             "command": self.command(entry),
         }
+        usage = machine.usage()
         begin = time.perf_counter()
         result = Result(False)
         try:
@@ -306,6 +321,7 @@ class _Runner:
                 result = self.ask(worker, start, begin)
         finally:
             record["wall_seconds"] = time.perf_counter() - begin
+        record["others_cpus"] = machine.others(usage, machine.usage())
         if result.ok:
             record |= self.measured(result.answer, entry)
             record["phases"]["start"] = record.pop("start_seconds")
@@ -321,7 +337,16 @@ class _Runner:
             }
             self.clean = False
         records.write(path, record)
+        self.note(record)
         self.watch(entry.label, "done", record=record)
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Keep the seconds of a run, by which it is decided whether more are wanted."""
+        if record["status"] == "done":
+            losses = record["losses"]
+            whole = all(loss is not None and np.isfinite(loss) for loss in losses)
+            seconds = float(record["train_seconds"]) if whole else float("inf")
+            self.seconds.setdefault(record["label"], []).append(seconds)
 
     def ask(self, worker: Worker, start: _Start, begin: float) -> Result:
         """Import, build, train, evaluate: the whole run within the timeout."""

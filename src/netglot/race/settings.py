@@ -8,6 +8,7 @@ from pathlib import Path
 from netglot import backends
 from netglot.backend import Backend, Env
 from netglot.errors import UserError
+from netglot.race.statistics import ENOUGH
 from netglot.runtime import envs
 
 
@@ -30,7 +31,9 @@ class Settings:
     ``threads`` ``None`` is all. ``start``: ``same`` initial weights for all, or
     ``native`` ones of each framework's own generator. ``timeout`` is in seconds per
     run. ``python`` is an interpreter to use as it is. ``out`` is the folder of the
-    race.
+    race. ``repeats`` runs of each framework, and with ``until`` more of those whose
+    95 % interval of the time of training is wider than this many percent of the median
+    to either side, ``at_most`` in all.
     """
 
     workload: str
@@ -47,6 +50,8 @@ class Settings:
     timeout: float | None = None
     python: Path | None = None
     exact_form: bool = False
+    until: float | None = None
+    at_most: int = 20
 
     def __post_init__(self) -> None:
         """Reject numbers that make no race; raises ``UserError``."""
@@ -54,6 +59,13 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: at least 1 is needed.")
+        if self.until is not None and self.until <= 0:
+            raise UserError(f"--until {self.until:g}: more than 0 percent are needed.")
+        if self.until is not None and self.at_most < max(self.repeats, ENOUGH):
+            raise UserError(
+                f"--at-most {self.at_most}: an interval needs {ENOUGH} runs, and "
+                f"--repeats asks for {self.repeats}."
+            )
         if self.timeout is not None and self.timeout <= 0:
             raise UserError(f"--timeout {self.timeout:g}: more than 0 s are needed.")
         if len(set(self.labels)) != len(self.labels):

@@ -137,6 +137,21 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     )
 
 
+def is_narrow(values: Sequence[float], percent: float) -> bool:
+    """Whether half the interval is at most this much of the median.
+
+    False for fewer than 3 values; true where a value is infinite, which more runs do
+    not make finite.
+    """
+    if not all(map(math.isfinite, values)):
+        return True
+    interval = bootstrap(values)
+    if interval is None:
+        return False
+    low, high = interval
+    return (high - low) / 2 <= percent / 100 * median(values)
+
+
 def overlap(a: Estimate, b: Estimate) -> bool:
     """Whether two cannot be told apart: their intervals meet.
 

@@ -33,6 +33,10 @@ PHASES = (
 )
 
 
+#: The share of the allowed CPUs that others may keep busy during a run.
+DISTURBED = 0.05
+
+
 @dataclass(frozen=True)
 class Run:
     """One record, and what became of it.
@@ -56,6 +60,20 @@ class Run:
     def done(self) -> bool:
         """Whether it came to its end."""
         return self.record.get("status") == "done"
+
+    @property
+    def disturbed(self) -> str:
+        """What others kept busy meanwhile; "" for nothing to speak of."""
+        record = self.record
+        cpus = len((record.get("machine") or {}).get("allowed") or ()) or 1
+        busy = _real(record.get("others_cpus")) or 0.0
+        foreign = (record.get("disturbance") or {}).get("gpu_processes")
+        found = []
+        if busy > DISTURBED * cpus:
+            found.append(f"{busy:.1f} of {words.count(cpus, 'CPU')}")
+        if foreign and record.get("device") != "cpu":
+            found.append("the GPU")
+        return " and ".join(found)
 
 
 @dataclass(frozen=True)
@@ -501,10 +519,12 @@ def _notes(summary: Summary) -> Iterable[Note]:
             reasons = dict.fromkeys(_with(_kind(run), _error(run)) for run in lost)
             text = f"{row.name}: {len(lost)} of {len(row.runs)} runs: "
             yield Note("failed", text + " ".join(reasons))
+    forms: dict[str, list[str]] = {}
     for row in rows:
-        if row.forms:
-            forms = "; ".join(f"{name}: {form}" for name, form in row.forms.items())
-            yield Note("form", f"{row.name}: {forms}.")
+        for name, form in row.forms.items():
+            forms.setdefault(f"{name}: {form}", []).append(row.name)
+    for form, names in forms.items():
+        yield Note("form", f"{form} ({words.listing(names)}).")
     yield from _statistical_notes(summary)
     yield from _expected(summary.race.get("expected") or ())
     for path, reason in summary.damaged:
@@ -585,6 +605,13 @@ def _statistical_notes(summary: Summary) -> Iterable[Note]:
         )
     elif timed:
         yield Note("noise floor", "n/a: no framework was run twice.")
+    yield from _compiling(timed)
+    for row in timed:
+        found = [run.disturbed for run in row.runs if run.disturbed]
+        if found:
+            kinds = ", ".join(dict.fromkeys(found))
+            text = f"{row.title}: others kept {kinds} during {len(found)} of "
+            yield Note("disturbed", text + f"{words.count(len(row.runs), 'run')}.")
     marked = [
         f"{row.title} run {run.repeat} ({words.seconds(run.value)})"
         for row in timed
@@ -593,3 +620,26 @@ def _statistical_notes(summary: Summary) -> Iterable[Note]:
     ]
     if marked:
         yield Note("outliers", f"marked, not removed: {', '.join(marked)}.")
+
+
+def _compiling(rows: Sequence[Row]) -> Iterable[Note]:
+    """After how many steps a slow first step has paid, against the quickest start."""
+    known = [row for row in rows if row.first_step and row.step_ms and not row.unranked]
+
+    def first(row: Row) -> float:
+        return row.first_step.median if row.first_step else math.inf
+
+    def step(row: Row) -> float:
+        return row.step_ms.median / 1000 if row.step_ms else math.inf
+
+    quickest = min(known, key=first, default=None)
+    for row in known:
+        if quickest is None or step(row) >= step(quickest):
+            continue
+        steps = math.ceil((first(row) - first(quickest)) / (step(quickest) - step(row)))
+        yield Note(
+            "first step",
+            f"that of {row.title} takes {words.seconds(first(row) - first(quickest))} "
+            f"longer than that of {quickest.title}, and has paid after "
+            f"{words.count(max(steps, 1), 'step')}.",
+        )

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,41 @@ class Disturbance:
     available_bytes: int
     megahertz: float | None
     gpu_processes: tuple[GpuProcess, ...]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A moment: the clock, and CPU seconds used so far on the allowed CPUs.
+
+    ``busy`` is by anybody, time that a host took from this machine included; ``own`` by
+    this process and its children that have ended.
+    """
+
+    clock: float
+    busy: float
+    own: float
+
+
+def usage() -> Usage:
+    """Who has used the CPUs until now."""
+    times = psutil.cpu_times(percpu=True)
+    # Guests are counted under user and nice already.
+    kinds = ("user", "nice", "system", "irq", "softirq", "steal")
+    busy = sum(
+        getattr(times[number], kind, 0.0)
+        for number in allowed_cpus()
+        if number < len(times)
+        for kind in kinds
+    )
+    own = os.times()
+    used = own.user + own.system + own.children_user + own.children_system
+    return Usage(time.perf_counter(), busy, used)
+
+
+def others(before: Usage, after: Usage) -> float:
+    """How many of the allowed CPUs others kept busy between two moments, on average."""
+    foreign = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, foreign) / max(after.clock - before.clock, 1e-9)
 
 
 def describe() -> Machine:
