@@ -14,6 +14,14 @@ IMPORTS = ("import argparse", "", "import numpy as np")
 FORWARD = 1000
 TIMED = ("import argparse", "import time", "", "import numpy as np")
 
+#: Whole float32 products (XLA's own kernels heed no variable of the driver's), and no
+#: memory taken before it is needed.
+JAX_ON_GPU = {
+    "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+TENSORFLOW_ON_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
 
 def head(
     parts: Parts,

@@ -32,6 +32,7 @@ ENV = Env(
     # XLA's own flags do not limit its threads; it asks for the number of processors.
     threads=("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     cpu={"JAX_PLATFORMS": "cpu"},
+    accelerator=common.JAX_ON_GPU,
     lock="flax",
 )
 

@@ -38,6 +38,7 @@ def _env(engine: str, package: str, lock: str, threads: tuple[str, ...] = ()) ->
         variables={"KERAS_BACKEND": engine},
         threads=(*THREADS, *threads),
         cpu={"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"},
+        accelerator={**common.JAX_ON_GPU, **common.TENSORFLOW_ON_GPU},
         lock=lock,
     )
 

@@ -49,6 +49,7 @@ ENV = Env(
         "OPENBLAS_NUM_THREADS",
         "MKL_NUM_THREADS",
     ),
+    accelerator=common.TENSORFLOW_ON_GPU,
     lock="tensorflow",
 )
 
