@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from netglot import backends, data, workloads
-from netglot.race import race
+from netglot.race.engine import race
 from netglot.race.settings import Settings
 from netglot.runtime.jobs import variables_for
 

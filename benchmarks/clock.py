@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from netglot import backends, data, workloads
+from netglot.check.gatekeeper import initial
 from netglot.emit import emit
-from netglot.race.verdicts import initial
 from netglot.runtime import envs
 from netglot.runtime.jobs import Worker
 from netglot.weights import to_program

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from netglot import backends, data, workloads
+from netglot.check.gatekeeper import SIZE, STEPS, Gatekeeper
+from netglot.check.settings import Settings, entries
 from netglot.errors import UserError
-from netglot.race.settings import Settings, entries
-from netglot.race.verdicts import SIZE, STEPS, Gatekeeper
 from netglot.runtime import envs
 
 

@@ -18,11 +18,11 @@ from cases import CASES, Case
 from netglot import backends, workloads
 from netglot.check import gate
 from netglot.check.gate import Answer, answer
+from netglot.check.gatekeeper import initial
 from netglot.data import DataSpec
 from netglot.emit import GapError, Settings, emit
 from netglot.graph import Graph, Node
 from netglot.ops import Concat, Conv, Dense, Flatten, Op, Reshape, Split, Type
-from netglot.race.verdicts import initial
 from netglot.recipe import SGD, MeanSquaredError, Recipe
 from netglot.runtime import envs
 from netglot.runtime.jobs import Worker

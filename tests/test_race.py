@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from netglot.backend import Program
+from netglot.check import lineup
 from netglot.cli import run
 from netglot.emit import emit
 from netglot.errors import UserError
-from netglot.race import engine
 from netglot.race.engine import _single, race, settings_of
 from netglot.race.settings import Settings
 
@@ -142,7 +142,7 @@ def test_what_befalls_one_run(
         return dataclasses.replace(program, source="\n".join(lines) + "\n")
 
     race(_settings(tmp_path / "warm"), _watch)
-    monkeypatch.setattr(engine, "emit", faulty)
+    monkeypatch.setattr(lineup, "emit", faulty)
     folder = tmp_path / "race"
     outcome = race(_settings(folder, timeout=15.0), _watch)
     assert not outcome.clean
@@ -154,7 +154,7 @@ def test_what_befalls_one_run(
 def test_a_program_that_differs_is_not_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from netglot.race import verdicts
+    from netglot.check import gatekeeper as verdicts
 
     def wrong(*args: Any) -> Program:
         program = emit(*args)

@@ -59,6 +59,16 @@ class Verdict:
         """The first one that is too large, in order of computation."""
         return next((d for d in self.differences if not d.equal), None)
 
+    @classmethod
+    def of_all(cls, verdicts: Sequence[Verdict]) -> Verdict:
+        """One verdict of several on the same program; equal where all are."""
+        return cls(
+            all(verdict.equal for verdict in verdicts),
+            tuple(d for verdict in verdicts for d in verdict.differences),
+            "\n".join(verdict.error for verdict in verdicts if verdict.error),
+            verdicts[0].forms,
+        )
+
     def __str__(self) -> str:
         """One line."""
         if self.error:

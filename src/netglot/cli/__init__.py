@@ -9,7 +9,17 @@ from collections.abc import Sequence
 import click
 
 #: The verbs, in the order in which ``netglot --help`` shows them.
-VERBS = ("workloads", "show", "write", "summary", "race", "report", "env", "data")
+VERBS = (
+    "workloads",
+    "show",
+    "write",
+    "summary",
+    "check",
+    "race",
+    "report",
+    "env",
+    "data",
+)
 
 
 class Verbs(click.Group):

@@ -19,15 +19,15 @@ def show() -> None:
     from rich.table import Table
 
     from netglot import data
+    from netglot.report import words
 
     table = Table(box=None, pad_edge=False)
     for title in ("data set", "what", "read from", "prepared"):
         table.add_column(title, overflow="fold")
     for description in data.describe():
         known = description.known
-        prepared = (
-            f"{len(description.prepared)} files, {description.bytes / 1e6:.0f} MB"
-        )
+        files = words.count(len(description.prepared), "file")
+        prepared = f"{files}, {description.bytes / 1e6:.0f} MB"
         table.add_row(
             known.name,
             known.title,

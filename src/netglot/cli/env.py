@@ -33,10 +33,10 @@ def show() -> None:
 @click.argument("names", nargs=-1, required=True)
 def add(names: tuple[str, ...]) -> None:
     """Build environments: NAME, NAME==VERSION, or all."""
+    from netglot.check.settings import entries
     from netglot.cli.live import building
     from netglot.cli.options import frameworks
     from netglot.errors import UserError
-    from netglot.race.settings import entries
     from netglot.runtime import envs
 
     labels = tuple(label for name in names for label in frameworks(name))
@@ -55,8 +55,8 @@ def add(names: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1, required=True)
 def remove(names: tuple[str, ...]) -> None:
     """Remove environments: NAME, NAME==VERSION, or all."""
+    from netglot.check.settings import entries
     from netglot.cli.options import frameworks
-    from netglot.race.settings import entries
     from netglot.runtime import envs
 
     labels = tuple(label for name in names for label in frameworks(name))

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from netglot.race.settings import Settings
-
 
 def _progress(quiet: bool) -> Any:
     from rich.console import Console
@@ -38,9 +36,8 @@ def building() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def racing(settings: Settings, quiet: bool) -> Iterator[Any]:
-    """The progress of a race: what ``race.engine.Watch`` is called with."""
-    runs = f"at most {settings.at_most}" if settings.until else str(settings.repeats)
+def watching(quiet: bool, runs: str = "1") -> Iterator[Any]:
+    """The progress of a check or of a race of so many ``runs``: ``lineup.Watch``."""
     board = _Board(quiet, runs)
     with board:
         yield board
@@ -66,7 +63,7 @@ class _Board:
         self._progress.stop()
 
     def __call__(self, label: str, event: str, **details: Any) -> None:
-        """An event of ``race.engine.Watch``."""
+        """An event of ``check.lineup.Watch``."""
         stage, text, share = self._words(event, details)
         if self._live:
             if label not in self._tasks:

@@ -73,10 +73,8 @@ def command(
     Each program is first compared with the reference (scores, loss, ten optimizer
     steps); then every run has a process of its own. Writes records, tables and plots.
     """
-    import shutil
-
-    from netglot.cli.live import racing
-    from netglot.cli.options import frameworks
+    from netglot.cli.live import watching
+    from netglot.cli.options import frameworks, interpreter
     from netglot.errors import UserError
     from netglot.race.engine import race, settings_of
     from netglot.race.settings import Settings
@@ -88,9 +86,6 @@ def command(
     elif workload is None:
         raise UserError("Name a workload to race; `netglot workloads` lists them.")
     else:
-        found = shutil.which(python) if python else None
-        if python and found is None:
-            raise UserError(f"--python {python}: there is no such program.")
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         stem = Path(workload.partition(":")[0]).stem if ".py" in workload else workload
         settings = Settings(
@@ -106,7 +101,7 @@ def command(
             seed=seed,
             start="same" if same else "native",
             timeout=timeout,
-            python=Path(found).absolute() if found else None,
+            python=interpreter(python),
             exact_form=exact_form,
             until=until,
             at_most=at_most,
@@ -116,8 +111,9 @@ def command(
                 f"{out} holds a race already: go on with it by --resume {out}, or name "
                 "another folder."
             )
+    runs = f"at most {settings.at_most}" if settings.until else str(settings.repeats)
     try:
-        with racing(settings, quiet=as_json) as watch:
+        with watching(quiet=as_json, runs=runs) as watch:
             outcome = race(settings, watch, resume=resume is not None)
     except KeyboardInterrupt:
         click.echo(

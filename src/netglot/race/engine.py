@@ -6,8 +6,7 @@ import dataclasses
 import random
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,19 @@ from typing import Any
 import numpy as np
 
 import netglot
-from netglot import data, workloads
+from netglot import data, places, workloads
 from netglot.backend import Program
 from netglot.check import Verdict
-from netglot.emit import GapError, emit
-from netglot.emit import Settings as Variant
+from netglot.check.gatekeeper import Gatekeeper, initial
+from netglot.check.lineup import Start, Watch, line_up
+from netglot.check.settings import Entry, entries
 from netglot.errors import UserError
 from netglot.race import records, statistics
-from netglot.race.settings import Entry, Settings, entries
-from netglot.race.verdicts import Gatekeeper, initial
-from netglot.runtime import envs, machine
-from netglot.runtime.envs import EnvError, Environment
+from netglot.race.settings import Settings
+from netglot.runtime import machine
 from netglot.runtime.jobs import Result, Worker
 from netglot.weights import to_program
 from netglot.workloads import Workload
-
-#: Called with a label, what happens to it, and details: ``environment`` (``phase``,
-#: ``line``), ``gate``, ``judged`` (``verdict``), ``run`` (``repeat``), ``step``
-#: (``step``, ``steps``, ``loss``), ``evaluate``, ``done`` (``record``), ``out``
-#: (``record``).
-Watch = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -43,16 +35,6 @@ class Outcome:
 
     folder: Path
     clean: bool
-
-
-@dataclass(frozen=True)
-class _Start:
-    """An entry on the starting line."""
-
-    entry: Entry
-    program: Program
-    environment: Environment
-    verdict: Verdict
 
 
 def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
@@ -76,7 +58,9 @@ def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
             )
     common = _common(settings, workload, prepared)
     if not resume:
-        records.write(settings.out / "race.json", _race(settings, workload, prepared))
+        places.write_json(
+            settings.out / "race.json", _race(settings, workload, prepared)
+        )
     runner = _Runner(settings, workload, prepared, common, watch, resume)
     starts = runner.line_up(chosen)
     most = settings.at_most if settings.until else settings.repeats
@@ -174,63 +158,16 @@ class _Runner:
     clean: bool = True
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
-    def line_up(self, chosen: Sequence[Entry]) -> list[_Start]:
-        """Programs, environments and verdicts of all that can take part."""
-        programs: dict[str, Program] = {}
-        for entry in chosen:
-            try:
-                variant = Variant(exact_form=self.settings.exact_form)
-                programs[entry.label] = emit(self.workload, entry.backend, variant)
-            except GapError as error:
-                self.out(entry, "gap", str(error))
-        writable = [entry for entry in chosen if entry.label in programs]
-        environments = self.environments(writable)
-        ready = [entry for entry in writable if entry.label in environments]
+    def line_up(self, chosen: Sequence[Entry]) -> list[Start]:
+        """All that can take part, their files laid out; the others have a record."""
         keeper = Gatekeeper(self.workload, self.data, self.settings)
-
-        def judge(entry: Entry) -> Verdict:
-            self.watch(entry.label, "gate")
-            verdict = keeper.judge(entry, environments[entry.label], self.settings.out)
-            self.watch(entry.label, "judged", verdict=verdict)
-            return verdict
-
-        # Nothing is timed here: two at a time.
-        with ThreadPoolExecutor(2) as pool:
-            verdicts = list(pool.map(judge, ready))
-        starts = []
-        for entry, verdict in zip(ready, verdicts, strict=True):
-            self.clean = self.clean and verdict.equal
-            program = programs[entry.label]
-            self.lay_out(entry, program)
-            starts.append(_Start(entry, program, environments[entry.label], verdict))
+        starts = line_up(
+            self.settings, self.workload, chosen, keeper.judge, self.out, self.watch
+        )
+        for start in starts:
+            self.clean = self.clean and start.verdict.equal
+            self.lay_out(start.entry, start.program)
         return starts
-
-    def environments(self, chosen: Sequence[Entry]) -> dict[str, Environment]:
-        """Environments by label; entries without one are out."""
-        found: dict[str, Environment | EnvError] = {}
-        if self.settings.python:
-            for entry in chosen:
-                try:
-                    found[entry.label] = envs.here(
-                        entry.env, self.settings.python, entry.label
-                    )
-                except EnvError as error:
-                    found[entry.label] = error
-        else:
-            found = envs.prepare_all(
-                {entry.label: entry.env for entry in chosen},
-                progress=lambda label, phase, line: self.watch(
-                    label, "environment", phase=phase, line=line
-                ),
-            )
-        result = {}
-        for entry in chosen:
-            environment = found[entry.label]
-            if isinstance(environment, EnvError):
-                self.out(entry, "lacking", str(environment))
-            else:
-                result[entry.label] = environment
-        return result
 
     def lay_out(self, entry: Entry, program: Program) -> None:
         """The program and its initial weights as files of the race."""
@@ -254,10 +191,10 @@ class _Runner:
             "equal": None,
             "date": records.now(),
         }
-        records.write(records.path_of(self.settings.out, entry.label, 0), record)
+        places.write_json(records.path_of(self.settings.out, entry.label, 0), record)
         self.watch(entry.label, "out", record=record)
 
-    def wants(self, start: _Start, repeat: int) -> bool:
+    def wants(self, start: Start, repeat: int) -> bool:
         """Whether an entry is to run once more."""
         if repeat < self.settings.repeats:
             return True
@@ -266,7 +203,7 @@ class _Runner:
         whole = len(seconds) == repeat and self.settings.until is not None
         return whole and not statistics.is_narrow(seconds, self.settings.until or 0)
 
-    def run(self, start: _Start, repeat: int) -> None:
+    def run(self, start: Start, repeat: int) -> None:
         """One run in a process of its own, and its record."""
         entry, program = start.entry, start.program
         path = records.path_of(self.settings.out, entry.label, repeat)
@@ -282,7 +219,7 @@ class _Runner:
         record: dict[str, Any] = {
             **self.common,
             **_names(entry),
-            "version": _version(entry, environment),
+            "version": environment.version_of(entry.env),
             "repeat": repeat,
             "date": records.now(),
             "equal": _equal(start.verdict),
@@ -336,7 +273,7 @@ class _Runner:
                 "traceback": failure.traceback if failure else None,
             }
             self.clean = False
-        records.write(path, record)
+        places.write_json(path, record)
         self.note(record)
         self.watch(entry.label, "done", record=record)
 
@@ -348,7 +285,7 @@ class _Runner:
             seconds = float(record["train_seconds"]) if whole else float("inf")
             self.seconds.setdefault(record["label"], []).append(seconds)
 
-    def ask(self, worker: Worker, start: _Start, begin: float) -> Result:
+    def ask(self, worker: Worker, start: Start, begin: float) -> Result:
         """Import, build, train, evaluate: the whole run within the timeout."""
         entry, settings = start.entry, self.settings
 
@@ -447,18 +384,6 @@ def _names(entry: Entry) -> dict[str, Any]:
         "backend_title": entry.backend.title,
         "version": "",
     }
-
-
-def _version(entry: Entry, environment: Environment) -> str:
-    """The version of the framework, as the environment says it."""
-    package = entry.env.requirements[0].split("=")[0].split("[")[0]
-    versions = {
-        name.lower().replace("_", "-"): v for name, v in environment.versions.items()
-    }
-    for name in (package, *(p for p in entry.env.imports)):
-        if name.lower().replace("_", "-") in versions:
-            return versions[name.lower().replace("_", "-")]
-    return ""
 
 
 def _equal(verdict: Verdict) -> dict[str, Any]:

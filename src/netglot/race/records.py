@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,6 @@ SCHEMA = 1
 def now() -> str:
     """The time as records have it: ISO 8601, UTC, in milliseconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON under another name and rename it, so that nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w") as file:
-        json.dump(content, file, indent=1, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def path_of(folder: Path, label: str, repeat: int) -> Path:

@@ -102,6 +102,14 @@ class Environment:
     date: str
     provider: str = "venv"
 
+    def version_of(self, env: Env) -> str:
+        """The version of the framework itself; "" where it is not told."""
+        versions = {_canonical(name): told for name, told in self.versions.items()}
+        for name in (_package(env.requirements[0]), *env.imports):
+            if _canonical(name) in versions:
+                return versions[_canonical(name)]
+        return ""
+
 
 @dataclass(frozen=True)
 class State:

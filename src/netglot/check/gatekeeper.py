@@ -1,4 +1,4 @@
-"""The gate before a race, and its verdicts, kept as long as nothing changes."""
+"""Verdicts on the programs of a workload, kept as long as nothing changes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import numpy as np
 
 from netglot import places, reference
 from netglot.backend import Program
-from netglot.check import Difference, Verdict, gate
-from netglot.check.gate import Answer, answer
+from netglot.check.compare import Difference
+from netglot.check.gate import Answer, Verdict, answer, gate
 from netglot.check.inputs import batches
+from netglot.check.settings import Entry, Settings
 from netglot.data import DataSet
 from netglot.emit import Settings as Variant
 from netglot.emit import emit
-from netglot.race import records
-from netglot.race.settings import Entry, Settings
 from netglot.recipe import Initializers
 from netglot.runtime.envs import Environment
 from netglot.runtime.jobs import Worker
@@ -57,16 +56,11 @@ class Gatekeeper:
 
     def judge(self, entry: Entry, environment: Environment, folder: Path) -> Verdict:
         """The verdict on an entry in every precision that the framework has."""
-        verdicts = [
-            self._judge(entry, environment, folder, dtype)
-            for dtype in entry.backend.dtypes
-        ]
-        errors = [verdict.error for verdict in verdicts if verdict.error]
-        return Verdict(
-            all(verdict.equal for verdict in verdicts),
-            tuple(d for verdict in verdicts for d in verdict.differences),
-            "\n".join(errors),
-            verdicts[0].forms,
+        return Verdict.of_all(
+            [
+                self._judge(entry, environment, folder, dtype)
+                for dtype in entry.backend.dtypes
+            ]
         )
 
     def _judge(
@@ -132,8 +126,8 @@ class Gatekeeper:
 def _own_source() -> str:
     """A hash of what the verdict depends on in netglot itself."""
     root = Path(reference.__file__).parent
-    files = [root / "reference.py", root / "weights.py", *(root / "check").glob("*.py")]
-    texts = b"".join(path.read_bytes() for path in sorted(files))
+    names = ("reference", "weights", "check/compare", "check/gate", "check/inputs")
+    texts = b"".join((root / f"{name}.py").read_bytes() for name in names)
     return hashlib.sha256(texts).hexdigest()
 
 
@@ -147,4 +141,4 @@ def _read(path: Path) -> Verdict | None:
 
 
 def _write(path: Path, verdict: Verdict) -> None:
-    records.write(path, asdict(verdict))
+    places.write_json(path, asdict(verdict))

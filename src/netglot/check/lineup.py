@@ -1,0 +1,100 @@
+"""Who can take part: programs, environments, and which equal their definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from netglot.backend import Program
+from netglot.check.gate import Verdict
+from netglot.check.settings import Entry, Settings
+from netglot.emit import GapError, emit
+from netglot.emit import Settings as Variant
+from netglot.runtime import envs
+from netglot.runtime.envs import EnvError, Environment
+from netglot.workloads import Workload
+
+#: Called with a label, what happens to it, and details: ``environment`` (``phase``,
+#: ``line``), ``gate``, ``judged`` (``verdict``), ``run`` (``repeat``), ``step``
+#: (``step``, ``steps``, ``loss``), ``evaluate``, ``done`` (``record``), ``out``
+#: (``record``).
+Watch = Callable[..., None]
+#: Called with an entry that cannot take part, a status and the reason.
+Out = Callable[[Entry, str, str], None]
+#: The verdict on an entry in its environment; files go into the folder.
+Judge = Callable[[Entry, Environment, Path], Verdict]
+
+
+@dataclass(frozen=True)
+class Start:
+    """An entry on the starting line."""
+
+    entry: Entry
+    program: Program
+    environment: Environment
+    verdict: Verdict
+
+
+def line_up(
+    settings: Settings,
+    workload: Workload,
+    chosen: Sequence[Entry],
+    judge: Judge,
+    out: Out,
+    watch: Watch,
+) -> list[Start]:
+    """Programs, environments and verdicts of all that can take part, as asked for."""
+    programs: dict[str, Program] = {}
+    for entry in chosen:
+        try:
+            variant = Variant(exact_form=settings.exact_form)
+            programs[entry.label] = emit(workload, entry.backend, variant)
+        except GapError as error:
+            out(entry, "gap", str(error))
+    writable = [entry for entry in chosen if entry.label in programs]
+    environments = _environments(settings, writable, out, watch)
+    ready = [entry for entry in writable if entry.label in environments]
+
+    def judged(entry: Entry) -> Verdict:
+        watch(entry.label, "gate")
+        verdict = judge(entry, environments[entry.label], settings.out)
+        watch(entry.label, "judged", verdict=verdict)
+        return verdict
+
+    # Nothing is timed here: two at a time.
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(pool.map(judged, ready))
+    return [
+        Start(entry, programs[entry.label], environments[entry.label], verdict)
+        for entry, verdict in zip(ready, verdicts, strict=True)
+    ]
+
+
+def _environments(
+    settings: Settings, chosen: Sequence[Entry], out: Out, watch: Watch
+) -> dict[str, Environment]:
+    """Environments by label; entries without one are out."""
+    found: dict[str, Environment | EnvError] = {}
+    if settings.python:
+        for entry in chosen:
+            try:
+                found[entry.label] = envs.here(entry.env, settings.python, entry.label)
+            except EnvError as error:
+                found[entry.label] = error
+    else:
+        found = envs.prepare_all(
+            {entry.label: entry.env for entry in chosen},
+            progress=lambda label, phase, line: watch(
+                label, "environment", phase=phase, line=line
+            ),
+        )
+    result = {}
+    for entry in chosen:
+        environment = found[entry.label]
+        if isinstance(environment, EnvError):
+            out(entry, "lacking", str(environment))
+        else:
+            result[entry.label] = environment
+    return result

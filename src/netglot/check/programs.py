@@ -1,0 +1,127 @@
+"""A workload's programs against their definition, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from netglot import data, workloads
+from netglot.check.gate import Verdict
+from netglot.check.gatekeeper import SIZE, STEPS, Gatekeeper
+from netglot.check.gradients import descending, of_gradients
+from netglot.check.lineup import Watch, line_up
+from netglot.check.settings import Entry, Settings, entries
+from netglot.runtime.envs import Environment
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a framework; no verdict where it could not take part.
+
+    ``status`` is ``equal``, ``different``, ``failed`` (it raised, or hung), ``gap`` (it
+    cannot say the network) or ``lacking`` (no environment); ``error`` says why.
+    """
+
+    label: str
+    title: str
+    version: str
+    status: str
+    error: str = ""
+    verdict: Verdict | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number."""
+        found = self.verdict.differences if self.verdict else ()
+        forms = self.verdict.forms if self.verdict else None
+        return {
+            "framework": self.label,
+            "version": self.version,
+            "status": self.status,
+            "error": self.error,
+            "forms": dict(forms or {}),
+            "differences": [asdict(item) | {"equal": item.equal} for item in found],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was compared, and what was found of each framework, as asked for.
+
+    ``steps`` optimizer steps of ``size`` observations each; 0 for a network that is
+    only run forward.
+    """
+
+    workload: str
+    data: Mapping[str, Any]
+    steps: int
+    size: int
+    checked: tuple[Checked, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every framework took part and is equal."""
+        return all(item.status == "equal" for item in self.checked)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "workload": self.workload,
+            "data": dict(self.data),
+            "steps": self.steps,
+            "size": self.size,
+            "equal": self.equal,
+            "checks": [item.to_json() for item in self.checked],
+        }
+
+
+def check_programs(
+    settings: Settings, watch: Watch, *, steps: int = STEPS, size: int = SIZE
+) -> Report:
+    """Compare the programs of a workload with the reference.
+
+    Compared are the scores, the loss, the gradient of every parameter, and every weight
+    after each of ``steps`` optimizer steps on ``size`` real observations, with dropout
+    rates 0; in float32, and in float64 where the framework has it. Raises ``UserError``
+    for what makes all of it impossible; what befalls one framework stands in its row.
+    """
+    workload = workloads.get(settings.workload)
+    chosen = entries(settings.labels)
+    prepared = data.prepare(workload.data, settings.data)
+    keeper = Gatekeeper(workload, prepared, settings, steps, size)
+    slopes = None
+    if workload.recipe:
+        slopes = Gatekeeper(descending(workload), prepared, settings, 1, size)
+    found: dict[str, Checked] = {}
+
+    def judge(entry: Entry, environment: Environment, folder: Path) -> Verdict:
+        verdict = keeper.judge(entry, environment, folder)
+        if slopes is None or verdict.error:
+            return verdict
+        step = slopes.judge(entry, environment, folder)
+        return Verdict.of_all([verdict, of_gradients(workload, step)])
+
+    def out(entry: Entry, status: str, error: str) -> None:
+        title = entry.backend.title
+        found[entry.label] = Checked(entry.label, title, "", status, error)
+        watch(entry.label, "out", record={"status": status, "error": error})
+
+    for start in line_up(settings, workload, chosen, judge, out, watch):
+        verdict, entry = start.verdict, start.entry
+        status = "equal" if verdict.equal else "different"
+        found[entry.label] = Checked(
+            entry.label,
+            entry.backend.title,
+            start.environment.version_of(entry.env),
+            "failed" if verdict.error else status,
+            verdict.error,
+            verdict,
+        )
+    return Report(
+        workload.name,
+        prepared.to_json(),
+        steps if workload.recipe else 0,
+        size,
+        tuple(found[entry.label] for entry in chosen),
+    )

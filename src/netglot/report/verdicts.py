@@ -1,0 +1,107 @@
+"""Verdicts on programs in the terminal: a table, and below it what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from netglot.check.compare import Difference
+from netglot.check.programs import Checked, Report
+from netglot.report import words
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+#: What is summed up in a column each, and how its differences begin.
+GROUPS = (
+    ("scores", ("scores",)),
+    ("gradients", ("all gradients",)),
+    ("weights", ("all weights",)),
+)
+#: The largest number of differences that are listed of one framework.
+LISTED = 8
+_TWIN = " (float64)"
+
+
+def show_report(report: Report, console: Console | None = None) -> None:
+    """Print the verdicts, then the differences that are too large."""
+    from rich.console import Console
+
+    console = console or Console()
+    console.print(_heading(report), style="bold", highlight=False)
+    console.print(_table(report))
+    for item in report.checked:
+        for line in _reasons(item):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    forms: dict[str, list[str]] = {}
+    for item in report.checked:
+        told = (item.verdict and item.verdict.forms) or {}
+        for name, form in told.items():
+            forms.setdefault(f"{name}: {form}", []).append(item.title)
+    for form, titles in forms.items():
+        text = f"form: {form} ({words.listing(titles)}); the reference computes it too"
+        console.print(text, style="dim", highlight=False)
+
+
+def _heading(report: Report) -> str:
+    done = f"{words.count(report.steps, 'step')} of {report.size} observations"
+    if not report.steps:
+        done = "forward"
+    return f"{report.workload} on {report.data.get('name')}: {done}"
+
+
+def _table(report: Report) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    groups = [title for title, _ in GROUPS][: None if report.steps else 1]
+    for title in ("framework", "version", "verdict", "", *groups):
+        right = "right" if title in groups else "left"
+        table.add_column(title, justify=right, no_wrap=title != "framework")  # type: ignore[arg-type]
+    for item in report.checked:
+        found = item.verdict.differences if item.verdict else ()
+        rows = [_row(found, dtype, groups) for dtype in ("float32", "float64")]
+        rows = [row for row in rows if any(row[1:])] or [[""] * (1 + len(groups))]
+        equal = item.status == "equal"
+        said = item.status if equal else item.status.upper()
+        verdict = Text(said, "green" if equal else "red")
+        for number, row in enumerate(rows):
+            # The name once, however many precisions there are.
+            first = (item.title, item.version, verdict) if number == 0 else ("", "", "")
+            table.add_row(*first, *row)
+    return table
+
+
+def _row(found: Sequence[Difference], dtype: str, groups: Sequence[str]) -> list[str]:
+    """The largest difference of each group in one precision."""
+    cells = [dtype]
+    for title, names in GROUPS:
+        if title not in groups:
+            continue
+        sizes = [
+            item.size
+            for item in found
+            if item.what.startswith(names)
+            and item.what.endswith(_TWIN) == (dtype == "float64")
+        ]
+        cells.append(f"{max(sizes):.0e}" if sizes else "")
+    return cells
+
+
+def _reasons(item: Checked) -> list[str]:
+    """Why a framework is not equal: the error, or the first differences."""
+    if item.error:
+        return [f"{item.title}: {item.error}"]
+    found = item.verdict.differences if item.verdict else ()
+    wrong = [difference for difference in found if not difference.equal]
+    if not wrong:
+        return []
+    # Where the float64 twin differs, a formula is wrong, and the rest follows from it.
+    twins = [difference for difference in wrong if difference.what.endswith(_TWIN)]
+    shown = (twins or wrong)[:LISTED]
+    lines = [f"{item.title}: {len(wrong)} of {len(found)} compared values differ"]
+    lines += [f"    {difference}" for difference in shown]
+    if len(wrong) > len(shown):
+        lines.append(f"    and {len(wrong) - len(shown)} more (--json has them all)")
+    return lines
