@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,13 @@ def test_bookkeeping(task: str, name: str) -> None:
     assert sorted(set(steps), key=STEPS.index) == list(dict.fromkeys(steps))
     for node in workload.graph.nodes:
         assert any(node.name in nodes for _, nodes in program.labels), node.name
+
+
+def test_the_readme_shows_what_is_written() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    shown = re.findall(r"```python\n(.*?)\n```", readme, re.DOTALL)
+    assert len(shown) == 2
+    for block, name in zip(shown, ("pytorch", "flax"), strict=True):
+        program = (GOLDEN / f"mnist_lenet_{name}.py").read_text()
+        for piece in block.split("\n\n\n"):
+            assert piece in program, piece
