@@ -17,6 +17,7 @@ from netglot.check.compare import Difference
 from netglot.check.gate import Verdict
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.programs import Checked, Report
+from netglot.check.values import pieces, traced
 from netglot.cli import run
 from netglot.emit import emit
 from netglot.recipe import SGD
@@ -59,6 +60,37 @@ def test_gradients_are_read_off_a_step() -> None:
 
 
 @pytest.mark.text
+@pytest.mark.parametrize("name", workloads.names())
+def test_a_traced_network_gives_every_value(name: str) -> None:
+    workload = workloads.get(name)
+    flat = workload.graph.flat()
+    whole = traced(workload)
+    inside = pieces(whole.graph)
+    assert len(inside) == len(flat.nodes)
+    assert sum(size for _, size in inside) == whole.graph.types()["all_values"].size(
+        "F"
+    )
+    assert pieces(workload.graph) == ()
+    # The same weights, in the same order: the same numbers are drawn for them.
+    kinds = [(w.axes, w.shape) for w in whole.graph.weights().values()]
+    assert kinds == [(w.axes, w.shape) for w in flat.weights().values()]
+
+
+@pytest.mark.text
+def test_the_place_of_a_difference() -> None:
+    found = [
+        Difference(f"output of {name}{twin}", size, 1e-5)
+        for twin in ("", " (float64)")
+        for name, size in (("a", 1e-7), ("b", 0.1), ("c", 0.2))
+    ]
+    verdict = _verdict(*found)
+    checked = Checked("x", "X", "1", "different", "", verdict)
+    told = _printed(Report("mine", {"name": "mnist"}, 0, 4, (checked,)))
+    assert told.startswith("mine on mnist: forward\n")
+    assert "    first at b (value 2 of 3; all before it agree)\n" in told
+
+
+@pytest.mark.text
 def test_verdicts_as_a_table() -> None:
     good = (
         Difference("scores", 3e-7, 1e-5),
@@ -98,7 +130,7 @@ def test_verdicts_as_a_table() -> None:
     ]
     assert lines[3].split() == ["float64", "3e-16", "1e-15"]
     assert lines[4].split()[:3] == ["Bad", "2.0", "DIFFERENT"]
-    assert "Bad: 20 of 26 compared values differ" in told
+    assert "Bad: 20 of 26 compared differ" in told
     assert "    fc0.bias after step 1 (float64) differs by 1.0e-01 (allowed" in told
     assert told.count("differs by") == 8 and "and 12 more" in told
     assert "Gap: Gap cannot write Conv: no such thing." in told
@@ -124,7 +156,13 @@ def test_a_program_is_checked(
     (checked,) = said["checks"]
     assert checked["status"] == "equal" and checked["version"]
     whats = [difference["what"] for difference in checked["differences"]]
-    for what in ("scores", "loss of step 2", "gradient of conv1.kernel", "fc2.bias"):
+    for what in (
+        "scores",
+        "output of pool2",
+        "loss of step 2",
+        "gradient of conv1.kernel",
+        "fc2.bias",
+    ):
         assert any(name.startswith(what) for name in whats), what
         assert any(
             name.startswith(what) and name.endswith("(float64)") for name in whats
@@ -140,3 +178,5 @@ def test_a_program_is_checked(
     assert run(words) == 1
     out = capfd.readouterr().out
     assert "DIFFERENT" in out and "scores (float64) differs by" in out
+    # The first of its layers that says tanh.
+    assert "first at tanh1 (value 2 of 10; all before it agree)" in out

@@ -17,6 +17,7 @@ from netglot.check.compare import Difference
 from netglot.check.gate import Answer, Verdict, answer, gate
 from netglot.check.inputs import batches
 from netglot.check.settings import Entry, Settings
+from netglot.check.values import observations
 from netglot.data import DataSet
 from netglot.emit import Settings as Variant
 from netglot.emit import emit
@@ -74,7 +75,9 @@ class Gatekeeper:
         if known is not None:
             return known
         weights = initial(program, self.settings.seed)
-        size, count = (self.size, self.steps) if program.recipe else (FORWARD_SIZE, 1)
+        size, count = self.size, self.steps
+        if not program.recipe:
+            size, count = observations(program.graph, FORWARD_SIZE), 1
         given = batches(self.workload, self.data.path, count, size)
         with Worker.start_for(
             entry.env,

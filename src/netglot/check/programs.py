@@ -13,6 +13,7 @@ from netglot.check.gatekeeper import SIZE, STEPS, Gatekeeper
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.lineup import Watch, line_up
 from netglot.check.settings import Entry, Settings, entries
+from netglot.check.values import traced
 from netglot.runtime.envs import Environment
 
 
@@ -81,14 +82,16 @@ def check_programs(
 ) -> Report:
     """Compare the programs of a workload with the reference.
 
-    Compared are the scores, the loss, the gradient of every parameter, and every weight
-    after each of ``steps`` optimizer steps on ``size`` real observations, with dropout
-    rates 0; in float32, and in float64 where the framework has it. Raises ``UserError``
-    for what makes all of it impossible; what befalls one framework stands in its row.
+    Compared are every value of the forward pass, the loss, the gradient of every
+    parameter, and every weight after each of ``steps`` optimizer steps on ``size`` real
+    observations, with dropout rates 0; in float32, and in float64 where the framework
+    has it. Raises ``UserError`` for what makes all of it impossible; what befalls one
+    framework stands in its row.
     """
     workload = workloads.get(settings.workload)
     chosen = entries(settings.labels)
     prepared = data.prepare(workload.data, settings.data)
+    inside = Gatekeeper(traced(workload), prepared, settings)
     keeper = Gatekeeper(workload, prepared, settings, steps, size)
     slopes = None
     if workload.recipe:
@@ -96,11 +99,13 @@ def check_programs(
     found: dict[str, Checked] = {}
 
     def judge(entry: Entry, environment: Environment, folder: Path) -> Verdict:
-        verdict = keeper.judge(entry, environment, folder)
-        if slopes is None or verdict.error:
-            return verdict
-        step = slopes.judge(entry, environment, folder)
-        return Verdict.of_all([verdict, of_gradients(workload, step)])
+        verdicts = [keeper.judge(entry, environment, folder)]
+        if not verdicts[0].error:
+            verdicts.append(inside.judge(entry, environment, folder))
+            if slopes:
+                step = slopes.judge(entry, environment, folder)
+                verdicts.append(of_gradients(workload, step))
+        return Verdict.of_all(verdicts)
 
     def out(entry: Entry, status: str, error: str) -> None:
         title = entry.backend.title

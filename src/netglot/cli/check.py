@@ -49,8 +49,9 @@ def command(
 ) -> int:
     """Compare the programs of a workload with the reference.
 
-    Scores, loss, the gradient of every parameter, and every weight after each optimizer
-    step; in float32 and, where the framework has it, in float64.
+    Every value of the forward pass, the loss, the gradient of every parameter, and
+    every weight after each optimizer step; in float32 and, where the framework has it,
+    in float64.
     """
     from netglot.check.programs import check_programs
     from netglot.check.settings import Settings

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 #: What is summed up in a column each, and how its differences begin.
 GROUPS = (
-    ("scores", ("scores",)),
+    ("values", ("output of", "scores")),
     ("gradients", ("all gradients",)),
     ("weights", ("all weights",)),
 )
 #: The largest number of differences that are listed of one framework.
 LISTED = 8
-_TWIN = " (float64)"
+_TWIN, _VALUE = " (float64)", "output of "
 
 
 def show_report(report: Report, console: Console | None = None) -> None:
@@ -100,8 +100,28 @@ def _reasons(item: Checked) -> list[str]:
     # Where the float64 twin differs, a formula is wrong, and the rest follows from it.
     twins = [difference for difference in wrong if difference.what.endswith(_TWIN)]
     shown = (twins or wrong)[:LISTED]
-    lines = [f"{item.title}: {len(wrong)} of {len(found)} compared values differ"]
+    lines = [f"{item.title}: {len(wrong)} of {len(found)} compared differ"]
+    lines += _place(item)
     lines += [f"    {difference}" for difference in shown]
     if len(wrong) > len(shown):
         lines.append(f"    and {len(wrong) - len(shown)} more (--json has them all)")
     return lines
+
+
+def _place(item: Checked) -> list[str]:
+    """Where the forward pass goes wrong, in the most telling precision."""
+    found = item.verdict.differences if item.verdict else ()
+    for twin in (True, False):
+        values = [
+            difference
+            for difference in found
+            if difference.what.startswith(_VALUE)
+            and difference.what.endswith(_TWIN) == twin
+        ]
+        for number, difference in enumerate(values, start=1):
+            if not difference.equal:
+                name = difference.what.removeprefix(_VALUE).removesuffix(_TWIN)
+                before = "all before it agree" if number > 1 else "its input is given"
+                place = f"value {number} of {len(values)}"
+                return [f"    first at {name} ({place}; {before})"]
+    return []
