@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from netglot import backends, data, workloads
-from netglot.check.gatekeeper import SIZE, STEPS, Gatekeeper
+from netglot.check.gatekeeper import SIZE, STEPS, Exam, Gatekeeper
 from netglot.check.settings import Settings, entries
 from netglot.errors import UserError
 from netglot.runtime import envs
@@ -65,7 +65,8 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(task, tuple(names), Path(folder))
-            keeper = Gatekeeper(workload, prepared, settings, args.steps, args.size)
+            exam = Exam(workload, args.steps, args.size)
+            keeper = Gatekeeper(prepared, settings, [exam])
             table.add_row(task, *(cell(keeper, n, Path(folder)) for n in names))
         print(task, "done", flush=True)
     Console(width=40 + 22 * len(names)).print(table)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 from netglot import places, reference
 from netglot.backend import Program
 from netglot.check.compare import Difference
-from netglot.check.gate import Answer, Verdict, answer, gate
+from netglot.check.gate import Answer, Batches, Verdict, answer, gate
 from netglot.check.inputs import batches
 from netglot.check.settings import Entry, Settings
 from netglot.check.values import observations
@@ -39,70 +42,107 @@ def initial(program: Program, seed: int) -> dict[str, np.ndarray]:
     return reference.initial_weights(program.graph, initializers, seed)
 
 
-@dataclass
-class Gatekeeper:
-    """Asks whether programs equal their definition; computes each answer once.
+def _as_it_is(verdict: Verdict) -> Verdict:
+    return verdict
 
-    ``steps`` optimizer steps are compared, of ``size`` observations each.
+
+@dataclass(frozen=True)
+class Exam:
+    """A workload, and how many optimizer steps of how many observations are compared.
+
+    ``read`` makes of the verdict what is told of it.
     """
 
     workload: Workload
-    data: DataSet
-    settings: Settings
     steps: int = STEPS
     size: int = SIZE
+    read: Callable[[Verdict], Verdict] = _as_it_is
+
+    def batches(self, program: Program, data: DataSet) -> Batches:
+        """What the program and the reference are given."""
+        size, count = self.size, self.steps
+        if not program.recipe:
+            size, count = observations(program.graph, FORWARD_SIZE), 1
+        return batches(self.workload, data.path, count, size)
+
+
+@dataclass
+class Gatekeeper:
+    """Asks whether programs equal their definition; computes each answer once."""
+
+    data: DataSet
+    settings: Settings
+    exams: Sequence[Exam]
     _answers: dict[str, Answer] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def judge(self, entry: Entry, environment: Environment, folder: Path) -> Verdict:
-        """The verdict on an entry in every precision that the framework has."""
-        return Verdict.of_all(
-            [
-                self._judge(entry, environment, folder, dtype)
-                for dtype in entry.backend.dtypes
-            ]
-        )
+        """The verdict on an entry: all exams, in every precision it has.
 
-    def _judge(
-        self, entry: Entry, environment: Environment, folder: Path, dtype: str
+        What is known already is not asked again; one worker per precision answers the
+        rest: a framework that has counted in one may not do otherwise any more.
+        """
+        verdicts: list[Verdict] = []
+        for dtype in entry.backend.dtypes:
+            with contextlib.ExitStack() as stack:
+
+                @functools.cache
+                def worker(stack: Any = stack, dtype: str = dtype) -> Worker:
+                    return stack.enter_context(
+                        Worker.start_for(
+                            entry.env,
+                            environment,
+                            log=folder / "logs" / f"{entry.label}-gate-{dtype}.log",
+                            threads=self.settings.threads,
+                            accelerator=self.settings.device != "cpu",
+                            name=entry.label,
+                        )
+                    )
+
+                for exam in self.exams:
+                    verdict = self._sit(exam, entry, environment, dtype, worker)
+                    verdicts.append(exam.read(verdict))
+                    if verdict.error:
+                        return Verdict.of_all(verdicts)
+        return Verdict.of_all(verdicts)
+
+    def _sit(
+        self,
+        exam: Exam,
+        entry: Entry,
+        environment: Environment,
+        dtype: str,
+        worker: Callable[[], Worker],
     ) -> Verdict:
-        """The verdict in one precision, from the cache where nothing has changed."""
+        """The verdict of one exam in one precision, from the cache where it stands."""
         variant = Variant(dtype, dropout=False, exact_form=self.settings.exact_form)
-        program = emit(self.workload, entry.backend, variant)
-        path = self._path(program, environment)
+        program = emit(exam.workload, entry.backend, variant)
+        path = self._path(exam, program, environment)
         known = _read(path)
         if known is not None:
             return known
         weights = initial(program, self.settings.seed)
-        size, count = self.size, self.steps
-        if not program.recipe:
-            size, count = observations(program.graph, FORWARD_SIZE), 1
-        given = batches(self.workload, self.data.path, count, size)
-        with Worker.start_for(
-            entry.env,
-            environment,
-            log=folder / "logs" / f"{entry.label}-gate-{dtype}.log",
-            threads=self.settings.threads,
-            accelerator=self.settings.device != "cpu",
-            name=entry.label,
-        ) as worker:
-            verdict = gate(
-                program,
-                entry.backend,
-                worker,
-                weights,
-                given,
-                expected=lambda: self._answer(program, weights, given),
-                timeout=self.settings.timeout,
-            )
+        given = exam.batches(program, self.data)
+        verdict = gate(
+            program,
+            entry.backend,
+            worker(),
+            weights,
+            given,
+            expected=lambda: self._answer(exam, program, weights, given),
+            timeout=self.settings.timeout,
+        )
         if not verdict.error:
             _write(path, verdict)
         return verdict
 
-    def _answer(self, program: Program, weights: Any, given: Any) -> Answer:
-        """The reference's answer, once per form of the network."""
-        key = json.dumps([dict(program.forms), repr(program.recipe)], sort_keys=True)
+    def _answer(
+        self, exam: Exam, program: Program, weights: Any, given: Batches
+    ) -> Answer:
+        """The reference's answer, once per exam and form of the network."""
+        form = [dict(program.forms), repr(program.recipe)]
+        key = json.dumps([self.exams.index(exam), *form], sort_keys=True)
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -110,7 +150,7 @@ class Gatekeeper:
                 self._answers[key] = answer(program, weights, given)
             return self._answers[key]
 
-    def _path(self, program: Program, environment: Environment) -> Path:
+    def _path(self, exam: Exam, program: Program, environment: Environment) -> Path:
         parts = [
             program.digest,
             environment.key,
@@ -119,7 +159,7 @@ class Gatekeeper:
             self.data.sha256,
             self.settings.seed,
             self.settings.device,
-            [self.steps, self.size],
+            [exam.steps, exam.size],
             _own_source(),
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from netglot import data, workloads
 from netglot.check.gate import Verdict
-from netglot.check.gatekeeper import SIZE, STEPS, Gatekeeper
+from netglot.check.gatekeeper import SIZE, STEPS, Exam, Gatekeeper
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.lineup import Watch, line_up
 from netglot.check.settings import Entry, Settings, entries
 from netglot.check.values import traced
-from netglot.runtime.envs import Environment
 
 
 @dataclass(frozen=True)
@@ -91,28 +90,19 @@ def check_programs(
     workload = workloads.get(settings.workload)
     chosen = entries(settings.labels)
     prepared = data.prepare(workload.data, settings.data)
-    inside = Gatekeeper(traced(workload), prepared, settings)
-    keeper = Gatekeeper(workload, prepared, settings, steps, size)
-    slopes = None
+    exams = [Exam(workload, steps, size), Exam(traced(workload))]
     if workload.recipe:
-        slopes = Gatekeeper(descending(workload), prepared, settings, 1, size)
+        read = functools.partial(of_gradients, workload)
+        exams.append(Exam(descending(workload), 1, size, read))
+    keeper = Gatekeeper(prepared, settings, exams)
     found: dict[str, Checked] = {}
-
-    def judge(entry: Entry, environment: Environment, folder: Path) -> Verdict:
-        verdicts = [keeper.judge(entry, environment, folder)]
-        if not verdicts[0].error:
-            verdicts.append(inside.judge(entry, environment, folder))
-            if slopes:
-                step = slopes.judge(entry, environment, folder)
-                verdicts.append(of_gradients(workload, step))
-        return Verdict.of_all(verdicts)
 
     def out(entry: Entry, status: str, error: str) -> None:
         title = entry.backend.title
         found[entry.label] = Checked(entry.label, title, "", status, error)
         watch(entry.label, "out", record={"status": status, "error": error})
 
-    for start in line_up(settings, workload, chosen, judge, out, watch):
+    for start in line_up(settings, workload, chosen, keeper.judge, out, watch):
         verdict, entry = start.verdict, start.entry
         status = "equal" if verdict.equal else "different"
         found[entry.label] = Checked(

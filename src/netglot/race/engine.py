@@ -17,7 +17,7 @@ import netglot
 from netglot import data, places, workloads
 from netglot.backend import Program
 from netglot.check import Verdict
-from netglot.check.gatekeeper import Gatekeeper, initial
+from netglot.check.gatekeeper import Exam, Gatekeeper, initial
 from netglot.check.lineup import Start, Watch, line_up
 from netglot.check.settings import Entry, entries
 from netglot.errors import UserError
@@ -160,7 +160,7 @@ class _Runner:
 
     def line_up(self, chosen: Sequence[Entry]) -> list[Start]:
         """All that can take part, their files laid out; the others have a record."""
-        keeper = Gatekeeper(self.workload, self.data, self.settings)
+        keeper = Gatekeeper(self.data, self.settings, [Exam(self.workload)])
         starts = line_up(
             self.settings, self.workload, chosen, keeper.judge, self.out, self.watch
         )
