@@ -207,7 +207,7 @@ def test_disturbed_runs_are_flagged_and_count():
     records = [races.make_record("pytorch", n, others_cpus=0.01) for n in range(5)]
     records[2]["others_cpus"] = 0.72
     found = summarize(races.make_race(labels=[]), records)
-    said = "PyTorch: others kept 0.7 of 2 CPUs during 1 of 5 runs."
+    said = "PyTorch 2.13.0: others kept 0.7 of 2 CPUs during 1 of 5 runs."
     assert note(found, "disturbed") == said and found.rows[0].n == 5
     records[2]["others_cpus"] = 0.0
     foreign = [{"pid": 7, "name": "somebody", "megabytes": 80}]
@@ -224,8 +224,8 @@ def test_when_a_slow_first_step_has_paid():
     fast = races.make_record("flax", 0, first_step_seconds=3.0, step_ms=60.0)
     found = summarize(races.make_race(labels=[]), [slow, fast])
     assert note(found, "first step") == (
-        "that of Flax takes 2.00 s longer than that of PyTorch, and has paid after 50 "
-        "steps."
+        "that of Flax 0.12.8 takes 2.00 s longer than that of PyTorch 2.13.0, and has "
+        "paid after 50 steps."
     )
 
 

@@ -610,7 +610,7 @@ def _statistical_notes(summary: Summary) -> Iterable[Note]:
         found = [run.disturbed for run in row.runs if run.disturbed]
         if found:
             kinds = ", ".join(dict.fromkeys(found))
-            text = f"{row.title}: others kept {kinds} during {len(found)} of "
+            text = f"{row.name}: others kept {kinds} during {len(found)} of "
             yield Note("disturbed", text + f"{words.count(len(row.runs), 'run')}.")
     marked = [
         f"{row.title} run {run.repeat} ({words.seconds(run.value)})"
@@ -639,7 +639,7 @@ def _compiling(rows: Sequence[Row]) -> Iterable[Note]:
         steps = math.ceil((first(row) - first(quickest)) / (step(quickest) - step(row)))
         yield Note(
             "first step",
-            f"that of {row.title} takes {words.seconds(first(row) - first(quickest))} "
-            f"longer than that of {quickest.title}, and has paid after "
+            f"that of {row.name} takes {words.seconds(first(row) - first(quickest))} "
+            f"longer than that of {quickest.name}, and has paid after "
             f"{words.count(max(steps, 1), 'step')}.",
         )
