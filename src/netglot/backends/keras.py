@@ -967,7 +967,8 @@ def _on(name: str, engine: str, env: Env) -> Backend:
         style="layer functions",
         storage=axes.channels_last,
         env=env,
-        barrier="float(sum(keras.ops.sum(w) for w in model.weights))",
+        barrier="float(keras.ops.convert_to_numpy("
+        "sum(keras.ops.sum(w) for w in model.weights)))",
         rules=RULES,
         losses=LOSSES,
         optimizers=OPTIMIZERS,
