@@ -1,6 +1,7 @@
 """Can the clock be believed? The proofs of docs/method.md, for every framework.
 
     python benchmarks/clock.py [--on ...] [--workload cifar-vgg] [--steps 10]
+                               [--data DIR]
 
 Twice the steps take twice the time (ratio 2 within 5 %); a second barrier right after
 the first costs under 1 % of a step; and how far a clock without a barrier would have
@@ -24,11 +25,13 @@ from netglot.runtime.jobs import Worker
 from netglot.weights import to_program
 
 
-def prove(name: str, task: str, steps: int, threads: int | None) -> dict[str, float]:
+def prove(
+    name: str, task: str, steps: int, threads: int | None, source: Path | None
+) -> dict[str, float]:
     """The answers of the worker's ``proofs``."""
     workload, backend = workloads.get(task), backends.get(name)
     program = emit(workload, backend)
-    prepared = data.prepare(workload.data, None)
+    prepared = data.prepare(workload.data, source)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / program.name).write_text(program.source)
@@ -72,12 +75,13 @@ def main() -> None:
     parser.add_argument("--workload", default="cifar-vgg")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--json", type=Path, help="where to write all answers")
     args = parser.parse_args()
     found = {}
     print("framework          step ms  2N/N  second barrier  unsynchronised")
     for name in args.on.split(","):
-        answer = prove(name, args.workload, args.steps, args.threads)
+        answer = prove(name, args.workload, args.steps, args.threads, args.data)
         found[name] = answer
         print(
             f"{name:17} {1000 * answer['step_seconds']:8.1f} {answer['ratio']:5.2f}"
