@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from data_cache import shared_folder, unpacked
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from cases import CASES, Case
 
+from cases import CASES, Case
 from netglot import ops
 from netglot.cost import FLOPS, summarize
 from netglot.errors import UserError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from cases import CASES, Case
 
+from cases import CASES, Case
 from netglot.errors import UserError
 from netglot.graph import Builder, Graph, from_json, to_json
 from netglot.ops import (

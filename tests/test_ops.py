@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from cases import CASES, Case
 
+from cases import CASES, Case
 from netglot import ops, reference
 from netglot.graph import infer_nodes
 from netglot.ops import ShapeError, Type

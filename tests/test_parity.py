@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, Case
 
+from cases import CASES, Case
 from netglot import backends, workloads
 from netglot.check import gate
 from netglot.check.gate import Answer, answer

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 import pytest
-from cases import CASES, Case
 
+from cases import CASES, Case
 from netglot import ops, reference
 from netglot.errors import UserError
 from netglot.graph import Builder, Graph

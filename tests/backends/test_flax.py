@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cases import CASES
 
+from cases import CASES
 from netglot import backends, workloads
 from netglot.data import DataSpec
 from netglot.emit import GapError, Settings, emit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, EVEN, STEPS, Case, _one
 
+from cases import CASES, EVEN, STEPS, Case, _one
 from netglot import backends, reference, workloads
 from netglot.backend import Program
 from netglot.data import DataSpec

@@ -9,8 +9,8 @@ from typing import Any
 import autograd.core
 import numpy as np
 import pytest
-from cases import CASES
 
+from cases import CASES
 from netglot import backends, workloads
 from netglot.data import DataSpec
 from netglot.emit import Settings, emit

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, EVEN, IMAGE, ROW, STEPS, Case, _chain, _one, _words
 
+from cases import CASES, EVEN, IMAGE, ROW, STEPS, Case, _chain, _one, _words
 from netglot import backends, reference, workloads
 from netglot.backend import Program
 from netglot.data import DataSpec
