@@ -157,15 +157,18 @@ def specification(env: Env, series: str) -> Specification:
 def with_version(env: Env, version: str) -> Env:
     """``env`` with another version of its framework, the first requirement.
 
-    The list of pins does not apply then: pip chooses what goes with that version.
+    The list of pins does not apply then: pip chooses what goes with that version. The
+    version that is pinned anyway is the same environment.
     Raises ``UserError`` for what is no version.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+!_-]*", version):
         raise UserError(f"{version!r} is not a version such as 2.12.1.")
-    package = _package(env.requirements[0])
+    asked = f"{_package(env.requirements[0])}=={version}"
+    if asked == env.requirements[0]:
+        return env
     return replace(
         env,
-        requirements=(f"{package}=={version}", *env.requirements[1:]),
+        requirements=(asked, *env.requirements[1:]),
         lock="",
     )
 
