@@ -121,11 +121,12 @@ def answer(
         )
 
     exact = steps(weights, batches, np.float64)
+    wanted = [_quantities(*step) for step in exact]
     rounding: dict[str, float] = {}
     for realization in range(REALIZATIONS):
         varied = _vary(weights, batches, np.random.default_rng(realization))
-        for own, wanted in zip(steps(*varied, np.float32), exact, strict=True):
-            for what, size in _distances(_quantities(*own), _quantities(*wanted)):
+        for own, exactly in zip(steps(*varied, np.float32), wanted, strict=True):
+            for what, size in _distances(_quantities(*own), exactly):
                 kind = _kind(what)
                 rounding[kind] = max(size, rounding.get(kind, 0.0))
     return Answer(scores, exact, rounding)

@@ -279,10 +279,8 @@ class _Runner:
 
     def note(self, record: Mapping[str, Any]) -> None:
         """Keep the seconds of a run, by which it is decided whether more are wanted."""
-        if record["status"] == "done":
-            losses = record["losses"]
-            whole = all(loss is not None and np.isfinite(loss) for loss in losses)
-            seconds = float(record["train_seconds"]) if whole else float("inf")
+        seconds = records.training_seconds(record)
+        if seconds is not None:
             self.seconds.setdefault(record["label"], []).append(seconds)
 
     def ask(self, worker: Worker, start: Start, begin: float) -> Result:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,20 @@ def read_done(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if record.get("status") == "done" else None
+
+
+def training_seconds(record: Mapping[str, Any]) -> float | None:
+    """Seconds of training; infinite where it did not converge, None where not done."""
+    told = real(record.get("train_seconds"))
+    if record.get("status") != "done" or told is None:
+        return None
+    losses = record.get("losses") or ()
+    diverged = any(loss is None or not math.isfinite(loss) for loss in losses)
+    return math.inf if diverged else told
+
+
+def real(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from netglot.race.records import real, training_seconds
 from netglot.race.statistics import (
     ENOUGH,
     Estimate,
@@ -66,7 +67,7 @@ class Run:
         """What others kept busy meanwhile; "" for nothing to speak of."""
         record = self.record
         cpus = len((record.get("machine") or {}).get("allowed") or ()) or 1
-        busy = _real(record.get("others_cpus")) or 0.0
+        busy = real(record.get("others_cpus")) or 0.0
         foreign = (record.get("disturbance") or {}).get("gpu_processes")
         found = []
         if busy > DISTURBED * cpus:
@@ -246,7 +247,7 @@ def _runs(
 ) -> tuple[Run, ...]:
     """The runs of a label by number, outliers marked."""
     runs = [
-        Run(record, _path(record), _value(record))
+        Run(record, _path(record), training_seconds(record))
         for (name, _), record in sorted(newest.items())
         if name == label
     ]
@@ -256,35 +257,15 @@ def _runs(
     return tuple(Run(run.record, run.path, run.value, id(run) in far) for run in runs)
 
 
-def _value(record: Mapping[str, Any]) -> float | None:
-    """Seconds of training; infinite where the run did not converge."""
-    seconds = _real(record.get("train_seconds"))
-    if record.get("status") != "done" or seconds is None:
-        return None
-    return math.inf if _diverged(record) else seconds
-
-
-def _diverged(record: Mapping[str, Any]) -> bool:
-    losses = record.get("losses") or ()
-    return any(loss is None or not math.isfinite(loss) for loss in losses)
-
-
-def _real(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
 def _imports(record: Mapping[str, Any]) -> float | None:
-    return _real((record.get("phases") or {}).get("import_framework"))
+    return real((record.get("phases") or {}).get("import_framework"))
 
 
 def _phases(record: Mapping[str, Any]) -> dict[str, float]:
     """Seconds of a run by the phases that are drawn."""
     phases = record.get("phases") or {}
     return {
-        title: sum(_real(phases.get(name)) or 0.0 for name in names)
+        title: sum(real(phases.get(name)) or 0.0 for name in names)
         for title, names in PHASES
     }
 
@@ -309,10 +290,10 @@ def _row(label: str, runs: tuple[Run, ...]) -> Row:
         return estimate([value for value in values if value is not None])
 
     def each(name: str) -> Estimate | None:
-        return over(_real(record.get(name)) for record in records)
+        return over(real(record.get(name)) for record in records)
 
     train = over(run.value for run in done)
-    scores = [s for s in (_real(r.get("score")) for r in records) if s is not None]
+    scores = [s for s in (real(r.get("score")) for r in records) if s is not None]
     verdicts = [_equal(record) for record in records]
     equal: bool | None = None
     if verdicts and None not in verdicts:
