@@ -85,27 +85,36 @@ class Gatekeeper:
         """
         verdicts: list[Verdict] = []
         for dtype in entry.backend.dtypes:
+            log = folder / "logs" / f"{entry.label}-gate-{dtype}.log"
             with contextlib.ExitStack() as stack:
-
-                @functools.cache
-                def worker(stack: Any = stack, dtype: str = dtype) -> Worker:
-                    return stack.enter_context(
-                        Worker.start_for(
-                            entry.env,
-                            environment,
-                            log=folder / "logs" / f"{entry.label}-gate-{dtype}.log",
-                            threads=self.settings.threads,
-                            accelerator=self.settings.device != "cpu",
-                            name=entry.label,
-                        )
-                    )
-
+                # Not started where every answer is known.
+                start = functools.partial(self._start, entry, environment, log, stack)
+                worker = functools.cache(start)
                 for exam in self.exams:
                     verdict = self._sit(exam, entry, environment, dtype, worker)
                     verdicts.append(exam.read(verdict))
                     if verdict.error:
                         return Verdict.of_all(verdicts)
         return Verdict.of_all(verdicts)
+
+    def _start(
+        self,
+        entry: Entry,
+        environment: Environment,
+        log: Path,
+        stack: contextlib.ExitStack,
+    ) -> Worker:
+        """A worker that ends with the stack."""
+        return stack.enter_context(
+            Worker.start_for(
+                entry.env,
+                environment,
+                log=log,
+                threads=self.settings.threads,
+                accelerator=self.settings.device != "cpu",
+                name=entry.label,
+            )
+        )
 
     def _sit(
         self,

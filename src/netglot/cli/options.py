@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def frameworks(value: str | None) -> tuple[str, ...]:
@@ -36,3 +39,40 @@ exact_form: Any = click.option(
     is_flag=True,
     help="Insist on the workload's first form of each operation.",
 )
+
+#: The options of verbs that run programs; ``programs_settings`` reads them.
+_PROGRAMS: tuple[Any, ...] = (
+    click.option(
+        "--on",
+        "labels",
+        help="Frameworks by commas, each NAME or NAME==VERSION. [all]",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        help="Folder or file. [embedded digits]",
+    ),
+    click.option("--threads", type=int, help="CPU threads. [all]"),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu"),
+    click.option("--seed", type=int, default=0),
+    click.option("--timeout", type=float, help="Seconds for one program."),
+    click.option(
+        "--python", help="An interpreter to use with all that is installed in it."
+    ),
+    exact_form,
+)
+
+
+def runs_programs(command: Command) -> Command:
+    """The verb with the options that say which programs are run, on what and how."""
+    for option in reversed(_PROGRAMS):
+        command = option(command)
+    return command
+
+
+def programs_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The values of these options as ``check.settings.Settings`` has them."""
+    return given | {
+        "labels": frameworks(given["labels"]),
+        "python": interpreter(given["python"]),
+    }

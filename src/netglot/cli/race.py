@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
-from netglot.cli.options import exact_form
+from netglot.cli.options import runs_programs
 
 
 @click.command()
 @click.argument("workload", required=False)
-@click.option(
-    "--on",
-    "labels",
-    default=None,
-    help="Frameworks by commas, each NAME or NAME==VERSION. [all]",
-)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder or file. [embedded digits]"
-)
+@runs_programs
 @click.option("--repeats", type=int, default=1, help="Runs per framework. [1]")
 @click.option(
     "--until",
@@ -31,42 +24,27 @@ from netglot.cli.options import exact_form
 @click.option("--at-most", type=int, default=20, help="Runs with --until. [20]")
 @click.option("--epochs", type=int, help="[the recipe's]")
 @click.option("--limit", type=int, help="Observations. [all]")
-@click.option("--threads", type=int, help="CPU threads. [all]")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
-@click.option("--seed", type=int, default=0)
 @click.option(
     "--same-start/--native-init",
     "same",
     default=True,
     help="The same initial weights for all, or each framework's own. [same]",
 )
-@click.option("--timeout", type=float, help="Seconds per run.")
-@click.option(
-    "--python", help="An interpreter to use with all that is installed in it."
-)
 @click.option("--out", type=click.Path(path_type=Path), help="The race's folder.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with a race.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@exact_form
 def command(
     workload: str | None,
-    labels: str | None,
-    data: Path | None,
     repeats: int,
     until: float | None,
     at_most: int,
     epochs: int | None,
     limit: int | None,
-    threads: int | None,
-    device: str,
-    seed: int,
     same: bool,
-    timeout: float | None,
-    python: str | None,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
-    exact_form: bool,
+    **given: Any,
 ) -> int:
     """Race the programs of a workload.
 
@@ -74,7 +52,7 @@ def command(
     steps); then every run has a process of its own. Writes records, tables and plots.
     """
     from netglot.cli.live import watching
-    from netglot.cli.options import frameworks, interpreter
+    from netglot.cli.options import programs_settings
     from netglot.errors import UserError
     from netglot.race.engine import race, settings_of
     from netglot.race.settings import Settings
@@ -90,21 +68,14 @@ def command(
         stem = Path(workload.partition(":")[0]).stem if ".py" in workload else workload
         settings = Settings(
             workload=workload,
-            labels=frameworks(labels),
             out=out or Path("races") / f"{stem}-{stamp}",
-            data=data,
             repeats=repeats,
             epochs=epochs,
             limit=limit,
-            threads=threads,
-            device=device,
-            seed=seed,
             start="same" if same else "native",
-            timeout=timeout,
-            python=interpreter(python),
-            exact_form=exact_form,
             until=until,
             at_most=at_most,
+            **programs_settings(given),
         )
         if out and (out / "race.json").exists():
             raise UserError(
