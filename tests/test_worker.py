@@ -21,7 +21,7 @@ from netglot.runtime import jobs, machine
 from netglot.runtime.jobs import Worker
 
 PROGRAMS = Path(__file__).parent / "programs"
-BARRIER = "float(model.weight.sum() + model.bias.sum())"
+BARRIER = "lambda: float(model.weight.sum() + model.bias.sum())"
 
 
 @pytest.fixture
@@ -172,14 +172,17 @@ def test_limit_cuts_both_sets(tmp_path, data):
         assert two.answer["sizes"] == {"train": 16, "test": 16}
     with start(tmp_path, "functional") as worker:
         worker.ask("build")
-        none = worker.ask("train", data=data, limit=4, epochs=1, barrier="0.0")
+        none = worker.ask("train", data=data, limit=4, epochs=1, barrier="lambda: 0.0")
         assert not none.ok
         assert "no complete batch" in none.error.message
 
 
 def test_the_functional_convention(tmp_path, data):
     outcome = []
-    for program, barrier in (("good", BARRIER), ("functional", "model['bias'].sum()")):
+    for program, barrier in (
+        ("good", BARRIER),
+        ("functional", "lambda: model['bias'].sum()"),
+    ):
         with start(tmp_path, program) as worker:
             worker.ask("build")
             if program == "good":
@@ -377,7 +380,7 @@ def test_cpus_and_threads(tmp_path):
 
 def test_proofs_see_what_a_clock_without_a_barrier_would_miss(tmp_path, data):
     shares = {}
-    for program, barrier in (("good", BARRIER), ("lazy", "wait()")):
+    for program, barrier in (("good", BARRIER), ("lazy", "lambda: wait()")):
         with start(tmp_path, program) as worker:
             worker.ask("build")
             done = worker.ask(
@@ -396,7 +399,9 @@ def test_proofs_see_what_a_clock_without_a_barrier_would_miss(tmp_path, data):
 def test_the_last_loss_and_the_barrier_are_inside_the_timed_region(tmp_path, data):
     with start(tmp_path, "lazy") as worker:
         worker.ask("build")
-        answer = worker.ask("train", data=data, epochs=1, barrier="wait()").answer
+        answer = worker.ask(
+            "train", data=data, epochs=1, barrier="lambda: wait()"
+        ).answer
         assert answer["steps"] == 25
         assert answer["train_seconds"] > 25 * 0.004
         assert answer["barrier_seconds"] > 24 * 0.004 * 0.9

@@ -210,8 +210,8 @@ class Backend:
     activation as an argument, written as in ``activations``. ``object`` and
     ``separator`` say how a node is reached in the source (``self.{name}``) and
     named in a file of weights; ``repeated`` how the uses of a repeated block are
-    named. ``barrier`` is an expression over ``model``: the sum of all parameters as
-    a number on the host. ``infers_sizes``: its layers find out the sizes of what
+    named. ``barrier`` is an expression for a function: the sum of all parameters of
+    ``model`` as a number. ``infers_sizes``: its layers find out the sizes of what
     they read. ``reports`` says what ``on_step`` is given: the loss of the ``step``,
     or the ``mean`` of the epoch so far. ``in_place``: a layer is made where it is
     used, ``Dense(10)(x)``, one on a line. ``input`` is the variable of a network's

@@ -229,6 +229,7 @@ _PHASES = (
     "steps",
     "barrier",
     "evaluate",
+    "confusion",
 )
 
 

@@ -30,7 +30,7 @@ PHASES = (
     ("build", ("build", "load_weights", "settle")),
     ("first step", ("first_step",)),
     ("steps", ("steps", "barrier")),
-    ("evaluate", ("evaluate",)),
+    ("evaluate", ("evaluate", "confusion")),
 )
 
 
