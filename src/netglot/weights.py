@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,23 +16,40 @@ def to_program(
 ) -> dict[str, np.ndarray]:
     """The graph's weights (by path) as the program names and stores them."""
     dtype = dtype or program.dtype
-    result = {}
-    for weight in program.weights:
-        arrays = [_lay_out(weight, weights[source]) for source in weight.sources]
-        if weight.join:
-            array = np.concatenate(arrays)
-        else:
-            array = arrays[0] if len(arrays) == 1 else np.stack(arrays)
-        result[weight.path] = np.ascontiguousarray(array, dtype=dtype)
-    return result
+    arrays = lay_out(program.weights, weights)
+    return {
+        path: np.ascontiguousarray(array, dtype=dtype) for path, array in arrays.items()
+    }
 
 
 def from_program(
     program: Program, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """What a program saved, as the graph's weights; raises ``KeyError`` for a lack."""
+    return take_in(program.weights, arrays)
+
+
+def lay_out(
+    held: Iterable[ProgramWeight], weights: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Canonical weights by source, as arrays by path in the layouts of ``held``."""
     result = {}
-    for weight in program.weights:
+    for weight in held:
+        arrays = [_lay_out(weight, weights[source]) for source in weight.sources]
+        if weight.join:
+            array = np.concatenate(arrays)
+        else:
+            array = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+        result[weight.path] = array
+    return result
+
+
+def take_in(
+    held: Iterable[ProgramWeight], arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Arrays by path as canonical weights by source; raises ``KeyError`` for a lack."""
+    result = {}
+    for weight in held:
         array = arrays[weight.path]
         pieces = [array] if len(weight.sources) == 1 else list(array)
         if weight.join:
@@ -50,7 +67,7 @@ def _letters(weight: ProgramWeight) -> str:
 def _lay_out(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
     array = _gates(weight, array, *weight.gates)
     for letter, (parts, order) in weight.merged.items():
-        array = _unmerge(array, weight.source_axes.index(letter), parts, order)
+        array = unmerge(array, weight.source_axes.index(letter), parts, order)
     cuts = _cuts(weight, dict(zip(weight.source_axes, array.shape, strict=True)))
     array = array.reshape([size for cut in cuts for _, size in cut])
     letters = "".join(letter for cut in cuts for letter, _ in cut)
@@ -74,7 +91,7 @@ def _take_in(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
         sizes = dict(parts)
         given = tuple((a, sizes[a]) for a in order)
         original = "".join(a for a, _ in parts)
-        array = _unmerge(array, weight.source_axes.index(letter), given, original)
+        array = unmerge(array, weight.source_axes.index(letter), given, original)
     return _gates(weight, array, *reversed(weight.gates))
 
 
@@ -88,7 +105,7 @@ def _gates(
     return np.concatenate([pieces[gate] for gate in target], axis)
 
 
-def _unmerge(
+def unmerge(
     array: np.ndarray, axis: int, parts: tuple[tuple[str, int], ...], order: str
 ) -> np.ndarray:
     """Reorders the elements along an axis that several letters were flattened into."""

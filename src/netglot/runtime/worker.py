@@ -490,6 +490,21 @@ class Worker:
             numpy.savez(request["output"], scores=numpy.concatenate(scores))
         return answer
 
+    def do_look(self, request):
+        """A function of the package that looks at live models."""
+        package = request["package"]
+        if "netglot_watch" not in sys.modules:
+            spec = importlib.util.spec_from_file_location(
+                "netglot_watch",
+                os.path.join(package, "__init__.py"),
+                submodule_search_locations=[package],
+            )
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["netglot_watch"] = module
+            spec.loader.exec_module(module)
+        session = importlib.import_module("netglot_watch.session")
+        return getattr(session, request["function"])(**request["arguments"])
+
     def do_proofs(self, request):
         """Whether the clock can be believed: doubling, second barrier, no barrier.
 
