@@ -773,6 +773,9 @@ def test_real_imdb_forms_agree(real_data: Path) -> None:
         )
         assert one == two
     assert np.bincount(keras.y_train).tolist() == [12500, 12500]
+    # Both are sorted by class; what is prepared is not.
+    assert min(np.bincount(keras.y_train[:100])) > 30
+    assert min(np.bincount(texts.y_test[:100])) > 30
 
 
 @pytest.mark.data

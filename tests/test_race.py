@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -40,6 +41,15 @@ def _settings(folder: Path, **more: Any) -> Settings:
 
 def _watch(*args: Any, **details: Any) -> None:
     pass
+
+
+def test_a_limit_that_leaves_a_class_out_is_named(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(10), 60)
+    images = np.zeros((600, 28, 28), np.uint8)
+    file = tmp_path / "sorted.npz"
+    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    with pytest.raises(UserError, match="--limit 300 leaves no training .* class 5"):
+        race(_settings(tmp_path / "race", data=file), _watch)
 
 
 def test_a_race_and_its_records(

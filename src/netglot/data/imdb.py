@@ -54,9 +54,10 @@ def read(files: tuple[Path, ...], spec: DataSpec) -> Arrays:
     and a folder without its word index.
     """
     if files[0].is_dir():
-        parts, source = _texts(files[0], files[1]), f"texts in {files[0]}"
+        sorted_parts, source = _texts(files[0], files[1]), f"texts in {files[0]}"
     else:
-        parts, source = _keras(files[0]), f"Keras' form, {files[0]}"
+        sorted_parts, source = _keras(files[0]), f"Keras' form, {files[0]}"
+    parts = tuple(map(_shuffled, sorted_parts))
     known = tuple((len(x), sum(map(len, x))) for x, _ in parts) == REVIEWS
     (x_train, y_train), (x_test, y_test) = parts
     return Arrays(
@@ -165,6 +166,11 @@ def _text_part(folder: Path, ranks: dict[bytes, int], table: bytes) -> Part:
             words = map(ranks.get, text.translate(table).split(b" "))
             reviews.append([rank for rank in words if rank])
         labels += [label] * len(texts)
-    # Shuffled, because the first observations of a sorted set are all of one class.
+    return reviews, np.array(labels, np.int64)
+
+
+def _shuffled(part: Part) -> Part:
+    """Both forms are sorted: the first observations would be all of one class."""
+    reviews, labels = part
     order = np.random.RandomState(0).permutation(len(reviews))
-    return [reviews[i] for i in order], np.array(labels, np.int64)[order]
+    return [reviews[i] for i in order], labels[order]

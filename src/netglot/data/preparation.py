@@ -18,7 +18,7 @@ from netglot.data.types import DataSet, DataSpec
 from netglot.errors import UserError
 
 # Part of every key: raise it when the same source gives another file.
-VERSION = 1
+VERSION = 2
 
 
 def cache_folder() -> Path:

@@ -37,6 +37,23 @@ class Outcome:
     clean: bool
 
 
+def _no_class_is_empty(prepared: data.DataSet, limit: int) -> None:
+    """Raise ``UserError`` where the first observations leave a class out."""
+    with np.load(prepared.path) as arrays:
+        for name in ("y_train", "y_test"):
+            if not prepared.classes or name not in arrays.files:
+                continue
+            labels = arrays[name]
+            lost = sorted(set(labels.tolist()) - set(labels[:limit].tolist()))
+            if lost:
+                part = "training" if name == "y_train" else "test"
+                raise UserError(
+                    f"--limit {limit} leaves no {part} observation of class "
+                    f"{prepared.classes[lost[0]]} of {prepared.name}: the first {limit} "
+                    "are of other classes. Give a larger limit, or shuffle the file."
+                )
+
+
 def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
     """Run a race and write its records.
 
@@ -56,6 +73,8 @@ def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
                 f"{size} observations"
                 + (f" are left by --limit {settings.limit}." if settings.limit else ".")
             )
+    if settings.limit:
+        _no_class_is_empty(prepared, settings.limit)
     common = _common(settings, workload, prepared)
     if not resume:
         places.write_json(
