@@ -185,6 +185,12 @@ _SINGLE = [
     ),
     _one("conv-2d-uneven", Conv(4, (3, 2), 1, ((2, 0), (1, 3))), IMAGE),
     _one("conv-2d-dilation", Conv(4, (3, 2), dilation=(2, 3)), IMAGE),
+    _one(
+        "conv-2d-stride-dilation",
+        Conv(4, (2, 2), 2, ((0, 1), (0, 1)), 2),
+        EVEN,
+        "padding that is the same only at this stride",
+    ),
     _one("conv-2d-groups", Conv(6, (3, 3), padding=1, groups=2), EVEN),
     _one("conv-2d-depthwise", Conv(4, (3, 2), groups=4, bias=False), EVEN),
     _one(
@@ -207,8 +213,25 @@ _SINGLE = [
         ConvTranspose(4, (3, 3), 2, ((0, 1), (1, 2)), bias=False),
         IMAGE,
     ),
+    _one(
+        "conv-transpose-2d-crop",
+        ConvTranspose(4, (3, 3), (1, 2), ((2, 0), (1, 0))),
+        IMAGE,
+        "more is cropped on one side than a stride",
+    ),
+    _one(
+        "conv-transpose-2d-crop-after",
+        ConvTranspose(4, (3, 3), 2, ((0, 1), (0, 2))),
+        IMAGE,
+    ),
     _one("conv-transpose-2d-groups", ConvTranspose(6, (3, 2), 2, groups=2), EVEN),
     _one("conv-transpose-2d-dilation", ConvTranspose(2, (3, 2), 1, 0, 0, 2), IMAGE),
+    _one(
+        "conv-transpose-2d-dilation-more",
+        ConvTranspose(2, (3, 2), 1, 0, (1, 0), (2, 1)),
+        IMAGE,
+        "more at the end than a stride, less than the dilation",
+    ),
     _one("conv-transpose-3d", ConvTranspose(3, (2, 3, 2), 2), VOLUME),
     _one("max-pool-1d", MaxPool((2,)), LINE, "the ninth value is dropped"),
     _one("max-pool-2d", MaxPool((2, 2)), EVEN),
@@ -225,6 +248,12 @@ _SINGLE = [
         IMAGE,
         "a window that would begin in the padding after the values is not kept",
     ),
+    _one(
+        "max-pool-2d-ceil-uneven",
+        MaxPool((3, 3), (2, 3), ((2, 0), (0, 1)), ceil=True),
+        EVEN,
+        "more padding than half a window on one side",
+    ),
     _one("max-pool-3d", MaxPool((2, 2, 3)), VOLUME),
     _one("avg-pool-1d", AvgPool((3,), 2), LINE),
     _one("avg-pool-2d", AvgPool((2, 2)), EVEN),
@@ -234,6 +263,18 @@ _SINGLE = [
         AvgPool((3, 3), 2, 1, count_padding=True),
         IMAGE,
         "padding counted",
+    ),
+    _one(
+        "avg-pool-2d-uneven",
+        AvgPool((3, 2), 2, ((0, 2), (1, 0))),
+        IMAGE,
+        "not counted",
+    ),
+    _one(
+        "avg-pool-2d-wide",
+        AvgPool((3, 3), 1, 2, count_padding=True),
+        IMAGE,
+        "counted, and more than half a window",
     ),
     _one("avg-pool-2d-ceil", AvgPool((3, 2), 2, ceil=True), IMAGE),
     _one(
@@ -254,6 +295,9 @@ _SINGLE = [
     _one("batch-norm-features", BatchNorm(0.8, unbiased=True), ROW),
     _one("batch-norm-1d", BatchNorm(0.8), LINE),
     _one("batch-norm-3d", BatchNorm(0.8), VOLUME),
+    _one("batch-norm-moved", BatchNorm(0.8), ("NWCH", (5, 3, 4)), "channels elsewhere"),
+    _one("batch-norm-sequence", BatchNorm(0.8), STEPS),
+    _one("batch-norm-turned", BatchNorm(0.8), ("NFT", (4, 5)), "features not last"),
     _one("layer-norm", LayerNorm(), ROW),
     _one("layer-norm-sequence", LayerNorm(1e-3), STEPS),
     _one("layer-norm-plain", LayerNorm(scale=False, shift=False), STEPS),
@@ -261,6 +305,7 @@ _SINGLE = [
     _one("rms-norm-plain", RMSNorm(1e-3, scale=False), STEPS),
     _one("group-norm", GroupNorm(2), EVEN),
     _one("group-norm-odd", GroupNorm(4, 1e-3, shift=False), EVEN, "instance norm"),
+    _one("group-norm-moved", GroupNorm(2), ("NWCH", (5, 4, 3)), "channels elsewhere"),
     _one("dropout", Dropout(0.4), ROW, "evaluation does not drop"),
     _words("embedding", Embedding(VOCABULARY, 3)),
     _one("relu", Relu(), IMAGE),
@@ -299,12 +344,16 @@ _SINGLE = [
     _two("minimum", Minimum(), ROW, ROW),
     _two("matmul", MatMul(), STEPS, ("NFS", (4, 6))),
     _two("matmul-transpose", MatMul(transpose_b=True), STEPS, ("NTF", (3, 4))),
+    _two("matmul-image", MatMul(), IMAGE, ("NCWS", (3, 5, 4)), "of height and width"),
+    _two("matmul-image-transpose", MatMul(transpose_b=True), LINE, ("NCW", (2, 9))),
     _two("concat", Concat(), IMAGE, ("NCHW", (4, 7, 5))),
     _two("concat-height", Concat("H"), IMAGE, ("NCHW", (3, 2, 5))),
     _two("concat-features", Concat("F"), ROW, ("NF", (3,))),
     _two("concat-steps", Concat("T"), STEPS, ("NTF", (2, 4))),
     _one("slice", Slice("C", 1, 3), EVEN),
     _one("slice-step", Slice("W", 1, None, 2), IMAGE),
+    _one("slice-backwards", Slice("W", 3, None, -2), IMAGE),
+    _one("slice-backwards-first", Slice("W", 0, None, -1), IMAGE, "one value"),
     _one("slice-last", Slice("T", -1), STEPS, "the last step, its axis kept"),
     _one("reshape", Reshape("TF", (4, 3)), ("NF", (12,))),
     _one("flatten", Flatten(), IMAGE, "canonical order for every layout"),
@@ -319,6 +368,13 @@ _SINGLE = [
     _one("reduce-mean-steps", ReduceMean("T"), STEPS),
     _one("reduce-sum", ReduceSum("CW"), IMAGE, "axes that are not neighbours"),
     _one("reduce-sum-keep", ReduceSum("HW", keep=True), IMAGE),
+    _chain(
+        "reduce-to-channels",
+        IMAGE,
+        Transpose("NWCH"),
+        ReduceSum("W"),
+        notes="leaves NCH: channels come to stand where images have them",
+    ),
     _one("reduce-max", ReduceMax("CW"), IMAGE),
     _one("reduce-max-keep", ReduceMax("F", keep=True), STEPS),
     _one("upsample-1d", Upsample((3,)), LINE),
@@ -332,11 +388,13 @@ _SINGLE = [
 _RECURRENT = [
     _one("rnn", SimpleRNN(3), STEPS),
     _one("rnn-relu", SimpleRNN(3, activation="relu", bias="two"), STEPS),
+    _one("rnn-sigmoid", SimpleRNN(3, activation="sigmoid", bias="two"), STEPS),
     _one("rnn-sequence", SimpleRNN(3, returns="sequence", bias="none"), STEPS),
     _one("rnn-both", SimpleRNN(3, direction="both", returns="sequence"), STEPS),
     _one("lstm", LSTM(3), STEPS),
     _one("lstm-two", LSTM(3, bias="two", returns="sequence"), STEPS),
     _one("lstm-no-bias", LSTM(3, bias="none", forget_bias=0.0), STEPS),
+    _one("lstm-no-bias-forget", LSTM(3, bias="none"), STEPS, "no gate to start open"),
     _one("lstm-backward", LSTM(3, direction="backward"), STEPS, "last is step 0"),
     _one(
         "lstm-backward-sequence",
@@ -380,11 +438,30 @@ def _attention() -> list[Case]:
         _one("attention", heads, STEPS),
         _one("attention-causal", MultiHeadAttention(2, causal=True), STEPS),
         _one("attention-no-bias", MultiHeadAttention(4, bias=False), STEPS),
+        _chain(
+            "attention-no-bias-dense",
+            STEPS,
+            MultiHeadAttention(2, bias=False),
+            Dense(3),
+            notes="a layer with a bias beside one that has none",
+        ),
+        _long_name(),
         _two("attention-cross", heads, STEPS, ("NTF", (3, 6)), "key is value"),
         _attention_three(),
         _attention_by_hand(),
         _encoder(),
     ]
+
+
+def _long_name() -> Case:
+    net = Builder("long_name")
+    x = net.input("x", *STEPS)
+    y = net.add(Dense(4), x, name="another_sequence")
+    y = net.add(
+        MultiHeadAttention(2), x, y, name="attention_of_one_whole_sequence_to_another"
+    )
+    x = net.add(Add(), x, y, name="sum")
+    return Case("attention-long-name", net.graph(x), "no causal mask on a long line")
 
 
 def _attention_three() -> Case:

@@ -12,7 +12,20 @@ from typing import Any
 
 from netglot.backend import Backend, Gap
 from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
-from netglot.ops import BatchNorm, Conv, Dense, Flatten, Op, Pad, Reshape, Type
+from netglot.ops import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Flatten,
+    GroupNorm,
+    MatMul,
+    Op,
+    Pad,
+    ReduceMean,
+    Reshape,
+    Transpose,
+    Type,
+)
 from netglot.recipe import Optimizer, Recipe
 from netglot.symbols import Symbol
 from netglot.workloads import Workload
@@ -240,8 +253,72 @@ def _storage(
                     dataclasses.replace(node, op=plain, name=flat, outputs=(flat,))
                 )
                 node = Node(node.name, Arrange(y.axes), (flat,), node.outputs)
+        if isinstance(node.op, BatchNorm | GroupNorm):
+            result += _norm_in_place(node, types[node.inputs[0]].axes, backend)
+            continue
+        if isinstance(node.op, MatMul):
+            result += _matmul_in_order(node, types, backend)
+            continue
+        if isinstance(node.op, ReduceMean):
+            x, y = types[node.inputs[0]], types[node.outputs[0]]
+            left = "".join(a for a in backend.storage(x.axes) if a in y.axes)
+            if left != backend.storage(y.axes):
+                # Without the axes that vanish, channels come to stand elsewhere.
+                moved = f"{node.name}_order"
+                turn = Transpose(_channels_second(x.axes))
+                result.append(Node(moved, turn, node.inputs, (moved,)))
+                node = dataclasses.replace(node, inputs=(moved,))
         result.append(node)
     return result
+
+
+def _channels_second(axes: str) -> str:
+    return "NC" + axes.replace("N", "").replace("C", "")
+
+
+def _norm_in_place(node: Node, axes: str, backend: Backend) -> list[Node]:
+    """A norm over channels that are not where its layer looks for them.
+
+    They are moved there and back: behind the batch, or to the end.
+    """
+    if "C" in axes:
+        usual = _channels_second(axes)
+    elif backend.storage("NCW") == "NCW":
+        usual = "NF" + axes.replace("N", "").replace("F", "")
+    else:
+        usual = axes.replace("F", "") + "F"
+    if usual == axes:
+        return [node]
+    before, after = f"{node.name}_order", f"{node.name}_moved"
+    return [
+        Node(before, Transpose(usual), node.inputs, (before,)),
+        dataclasses.replace(node, inputs=(before,), outputs=(after,)),
+        Node(f"{node.name}_back", Transpose(axes), (after,), node.outputs),
+    ]
+
+
+def _matmul_in_order(
+    node: Node, types: Mapping[str, Type], backend: Backend
+) -> list[Node]:
+    """The last two axes are those of the canonical order, whatever they stand for."""
+    given = [types[name].axes for name in node.inputs]
+    if all(backend.storage(axes) == axes for axes in given):
+        return [node]
+    names = tuple(f"{node.name}_{end}" for end in ("first", "second"))
+    plain = f"{node.name}_plain"
+    return [
+        *(
+            Node(name, Restore(), (value,), (name,))
+            for name, value in zip(names, node.inputs, strict=True)
+        ),
+        dataclasses.replace(node, inputs=names, outputs=(plain,)),
+        Node(
+            f"{node.name}_axes",
+            Arrange(types[node.outputs[0]].axes),
+            (plain,),
+            node.outputs,
+        ),
+    ]
 
 
 def _reorders(type_: Type, backend: Backend) -> bool:
@@ -275,6 +352,14 @@ def pad_first(op: Any) -> Sequence[Op]:
         return (op,)
     none = ((0, 0),) * len(op.padding)
     return (Pad(op.padding), dataclasses.replace(op, padding=none))
+
+
+def overhang(op: Any) -> tuple[tuple[int, int], ...]:
+    """Padding of a pool after which windows that are dropped without ceil all fit."""
+    if not op.ceil:
+        return op.padding  # type: ignore[no-any-return]
+    triples = zip(op.kernel, op.stride, op.padding, strict=True)
+    return tuple((b, min(a + n - 1, k - 1)) for k, n, (b, a) in triples)
 
 
 def pad_first_if_uneven(op: Conv) -> Sequence[Op]:

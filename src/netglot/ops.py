@@ -157,6 +157,13 @@ def _expect(type_: Type, axes: str, what: str) -> None:
         )
 
 
+def _expect_features(type_: Type, what: str) -> None:
+    if not type_.axes.endswith("F"):
+        raise ShapeError(
+            f"{what} reads features on the last axis F, and is given {type_.axes!r}"
+        )
+
+
 def _spatial(type_: Type, count: int, what: str) -> str:
     letters = SPATIAL[count]
     _expect(type_, "NC" + letters, what)
@@ -400,8 +407,10 @@ class GlobalAvgPool(Op):
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """``NC... -> NF``."""
         (x,) = inputs
-        if not x.axes.startswith("NC"):
-            raise ShapeError(f"a global pool reads NC..., and is given {x.axes!r}")
+        if not x.axes.startswith("NC") or len(x.axes) < 3:
+            raise ShapeError(
+                f"a global pool reads NC and axes of space, and is given {x.axes!r}"
+            )
         return (Type("NF", (x.shape[0], x.size("C")), x.dtype),)
 
 
@@ -460,7 +469,7 @@ class LayerNorm(Op):
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """The shape stays."""
-        inputs[0].size("F")
+        _expect_features(inputs[0], "LayerNorm")
         return (inputs[0],)
 
     def weights(self, *inputs: Type) -> dict[str, WeightType]:
@@ -477,7 +486,7 @@ class RMSNorm(Op):
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """The shape stays."""
-        inputs[0].size("F")
+        _expect_features(inputs[0], "RMSNorm")
         return (inputs[0],)
 
     def weights(self, *inputs: Type) -> dict[str, WeightType]:

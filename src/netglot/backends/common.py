@@ -64,9 +64,14 @@ def load_data(parts: Parts) -> Section:
             if type_.size("C") == 1:
                 change = f".reshape{(-1, *shape)}"
     elif shape != workload.data.shape:
-        change = f".reshape{(-1, *shape)}"
+        # Numbers without axes of their own are in canonical order.
+        canonical = tuple(type_.size(letter) for letter in type_.axes[1:])
+        change = f".reshape{(-1, *canonical)}"
+        if stored != type_.axes:
+            order = tuple(type_.axes.index(letter) for letter in stored)
+            change += f".transpose{order}"
     convert = f".astype(np.{parts.dtype})"
-    if change.startswith(".transpose"):
+    if ".transpose" in change:
         convert = f'.astype(np.{parts.dtype}, order="C")'
     scale = " / 255" if kind == "images" else ""
     sizes = " x ".join(str(size) for size in ("N", *shape))
@@ -111,7 +116,9 @@ def _sizes(parts: Parts) -> list[tuple[str, int, int]]:
     """Letter, size the network reads, size in the file, for each axis of an image."""
     type_ = parts.graph.inputs[0][1]
     stored = parts.workload.data.shape
-    pairs = zip("CHW", stored, strict=True) if type_.axes == "NCHW" else ()
+    if type_.axes != "NCHW" or parts.workload.data.kind != "images":
+        return []
+    pairs = zip("CHW", stored, strict=True)
     return [(letter, type_.size(letter), size) for letter, size in pairs]
 
 
@@ -302,7 +309,8 @@ def scale(s: Site) -> str:
 
 def sliced(s: Site) -> str:
     """``x[:, 1:3]``."""
-    start = "" if s.op.start == 0 else s.op.start
+    # Left out, the start of a slice that steps backwards is the end.
+    start = "" if s.op.start == 0 and s.op.step > 0 else s.op.start
     stop = "" if s.op.stop is None else s.op.stop
     step = "" if s.op.step == 1 else f":{s.op.step}"
     return f"{s.x}[{':, ' * s.axis(s.op.axis)}{start}:{stop}{step}]"

@@ -13,7 +13,7 @@ from netglot.backends import common
 from netglot.emit import function_name
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
-from netglot.lower import Arrange, Restore, pad_first
+from netglot.lower import Arrange, Restore, overhang, pad_first
 from netglot.source import (
     Line,
     Statements,
@@ -152,6 +152,8 @@ def _transposed(s: Site) -> Any:
         raise Gap("its transposed convolution has either strides or dilation")
     if any(d != 1 for d in s.op.dilation) and _engine(s.backend) == "tensorflow":
         raise Gap("TensorFlow's transposed convolution has no dilation on a CPU")
+    if any(m >= n for m, n in zip(s.op.output_padding, s.op.stride, strict=True)):
+        raise Gap("its output padding is smaller than the stride")
     gaps = any(k < n for k, n in zip(s.op.kernel, s.op.stride, strict=True))
     return _layer(
         s,
@@ -689,17 +691,9 @@ def _crop_transposed(op: ops.ConvTranspose) -> Sequence[ops.Op]:
     )
 
 
-def _overhang(op: Any) -> tuple[tuple[int, int], ...]:
-    """Padding after which windows that are dropped without ceil all fit."""
-    if not op.ceil:
-        return op.padding
-    triples = zip(op.kernel, op.stride, op.padding, strict=True)
-    return tuple((b, min(a + n - 1, k - 1)) for k, n, (b, a) in triples)
-
-
 def _pad_max(op: ops.MaxPool) -> Sequence[ops.Op]:
     """Padding that never wins."""
-    padding, none = _overhang(op), ((0, 0),) * len(op.kernel)
+    padding, none = overhang(op), ((0, 0),) * len(op.kernel)
     if not any(map(any, padding)) or (_is_same(op) and not op.ceil):
         return (dataclasses.replace(op, padding=padding, ceil=False),)
     return (
@@ -710,7 +704,7 @@ def _pad_max(op: ops.MaxPool) -> Sequence[ops.Op]:
 
 def _pad_average(op: Any) -> Sequence[ops.Op]:
     """Padding that counts is part of the values; the overhang never is."""
-    padding = _overhang(op)
+    padding = overhang(op)
     plain = {"ceil": False, "count_padding": False}
     if not op.count_padding or not any(map(any, op.padding)):
         return (dataclasses.replace(op, padding=padding, **plain),)

@@ -252,13 +252,6 @@ def _matmul(s: Site) -> Any:
     return f"{s.x} @ {inline(b)}"
 
 
-def _slice(s: Site) -> Any:
-    start = "" if s.op.start == 0 and s.op.step > 0 else s.op.start
-    stop = "" if s.op.stop is None else s.op.stop
-    step = "" if s.op.step == 1 else f":{s.op.step}"
-    return f"{s.x}[{':, ' * s.axis(s.op.axis)}{start}:{stop}{step}]"
-
-
 def _split(s: Site) -> Any:
     ends: list[Any] = [s.op.sizes[0]]
     for size in s.op.sizes[1:-1]:
@@ -476,7 +469,7 @@ RULES: dict[type[ops.Op], Rule] = {
         lambda s: call("np.concatenate", s.arguments, axis=s.axis(s.op.axis))
     ),
     ops.Split: Rule(_split),
-    ops.Slice: Rule(_slice),
+    ops.Slice: Rule(common.sliced),
     ops.Reshape: Rule(_reshape),
     ops.Flatten: Rule(lambda s: call(f"{s.x}.reshape", f"len({s.x})", -1)),
     ops.Transpose: Rule(_permute),

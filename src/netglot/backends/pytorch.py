@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,13 @@ from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weigh
 from netglot.backends import common
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
-from netglot.lower import Arrange, Restore, pad_first, pad_first_if_uneven
+from netglot.lower import (
+    Arrange,
+    Restore,
+    overhang,
+    pad_first,
+    pad_first_if_uneven,
+)
 from netglot.source import (
     Line,
     Statements,
@@ -53,13 +60,30 @@ def _convolution(s: Site) -> Any:
     )
 
 
+def _extra(op: Any) -> tuple[int, ...]:
+    """Output padding: also what is cropped before and not after."""
+    pairs = zip(op.padding, op.output_padding, strict=True)
+    return tuple(more + before - after for (before, after), more in pairs)
+
+
+def _is_croppable(op: Any) -> bool:
+    """Whether the layer itself can crop what the padding takes away."""
+    most = (max(pair) for pair in zip(op.stride, op.dilation, strict=True))
+    return all(0 <= n < m for n, m in zip(_extra(op), most, strict=True))
+
+
+def _crop_transposed(op: ops.ConvTranspose) -> Sequence[ops.Op]:
+    """The whole result, of which what the padding takes away is cut off."""
+    if _is_croppable(op):
+        return (op,)
+    none = ((0, 0),) * len(op.kernel)
+    crop = tuple((-before, -after) for before, after in op.padding)
+    return (dataclasses.replace(op, padding=none), ops.Pad(crop))
+
+
 def _transposed(s: Site) -> Any:
-    extra = []
-    for (before, after), more in zip(s.op.padding, s.op.output_padding, strict=True):
-        if after > before:
-            raise Gap("ConvTranspose crops at most as much after as before")
-        # What is cropped before and not after comes back as output padding.
-        extra.append(more + before - after)
+    if not _is_croppable(s.op):
+        raise Gap("output padding must be smaller than the stride or the dilation")
     return call(
         f"nn.ConvTranspose{_dims(s)}d",
         s.inputs[0].size("C"),
@@ -67,7 +91,7 @@ def _transposed(s: Site) -> Any:
         kernel_size=squeeze(s.op.kernel),
         stride=unless(1, squeeze(s.op.stride)),
         padding=unless(0, squeeze(tuple(before for before, _ in s.op.padding))),
-        output_padding=unless(0, squeeze(tuple(extra))),
+        output_padding=unless(0, squeeze(_extra(s.op))),
         groups=unless(1, s.op.groups),
         bias=unless(True, s.op.bias),
         dilation=unless(1, squeeze(s.op.dilation)),
@@ -76,7 +100,12 @@ def _transposed(s: Site) -> Any:
 
 def _pool(name: str) -> Any:
     def write(s: Site) -> Any:
-        padded = any(before for before, _ in s.op.padding)
+        padded = any(map(any, s.op.padding))
+        if padded and not _is_even(s.op):
+            raise Gap(
+                "its pools add the same on both sides, and at most half a window; a "
+                "mean can be taken otherwise only where padding counts"
+            )
         count = getattr(s.op, "count_padding", True)
         return call(
             f"F.{name}_pool{_dims(s)}d",
@@ -92,17 +121,19 @@ def _pool(name: str) -> Any:
     return write
 
 
+def _is_even(op: Any) -> bool:
+    """Whether a pool's padding is one that the function takes."""
+    pairs = zip(op.padding, op.kernel, strict=True)
+    return all(before == after <= k // 2 for (before, after), k in pairs)
+
+
 def _uneven_max(op: Any) -> Sequence[ops.Op]:
     """Padding that never wins, where the layer cannot pad as asked."""
-    even = all(before == after for before, after in op.padding)
-    half = all(
-        before <= k // 2 for (before, _), k in zip(op.padding, op.kernel, strict=True)
-    )
-    if (even and half) or op.ceil:
+    if _is_even(op):
         return (op,)
     none = ((0, 0),) * len(op.kernel)
     return (
-        ops.Pad(op.padding, float("-inf")),
+        ops.Pad(overhang(op), float("-inf")),
         ops.MaxPool(op.kernel, op.stride, none),
     )
 
@@ -112,8 +143,6 @@ def _norm(s: Site) -> Any:
         raise Gap("it learns scale and shift both or neither")
     if not s.op.unbiased:
         raise Gap("its running variance is the unbiased one (form unbiased=True)")
-    if s.inputs[0].axes == "NTF":
-        raise Gap("it normalises axis 1, and the features are on axis 2")
     letter = "C" if "C" in s.inputs[0].axes else "F"
     return call(
         f"nn.BatchNorm{max(_dims(s), 1)}d",
@@ -164,8 +193,9 @@ def _recurrent(name: str) -> Any:
             raise Gap("it has two bias vectors or none (form bias='two')")
         if getattr(s.op, "reset", "after") != "after":
             raise Gap("its reset gate acts after the product (form reset='after')")
-        if name != "RNN" and s.op.activation != "tanh":
-            raise Gap("its activation is tanh")
+        known = ("tanh", "relu") if name == "RNN" else ("tanh",)
+        if s.op.activation not in known:
+            raise Gap(f"its activation is {' or '.join(known)}")
         # Where the bias starts is said in ``initialize``.
         getattr(s.op, "forget_bias", None)
         return call(
@@ -251,8 +281,9 @@ def _attend(s: Site) -> Any:
         attn_mask=mask,
         is_causal=True if mask else None,
     )
-    lines = [f"{s.target}, _ = {inline(attend)}"]
-    if len(lines[0]) > 80:
+    lines = layout(" " * s.backend.margin + f"{s.target}, _ = ", attend)
+    lines = [line[s.backend.margin :] for line in lines]
+    if mask and len(lines) > 1:
         lines = [
             f"mask = {inline(mask)}",  # type: ignore[arg-type]
             f"{s.target}, _ = {s.object}(",
@@ -487,12 +518,13 @@ def _adam(o: recipe.Adam) -> Any:
 
 def _average(op: ops.AvgPool) -> Sequence[ops.Op]:
     """Zeros that count may be added beforehand; others only evenly."""
-    even = all(before == after for before, after in op.padding)
-    return (op,) if even or not op.count_padding or op.ceil else pad_first(op)
+    first = op.count_padding and not op.ceil and not _is_even(op)
+    return pad_first(op) if first else (op,)
 
 
 REWRITES: dict[type[ops.Op], Any] = {
     ops.Conv: pad_first_if_uneven,
+    ops.ConvTranspose: _crop_transposed,
     ops.MaxPool: _uneven_max,
     ops.AvgPool: _average,
 }
@@ -520,22 +552,20 @@ def _initialize(parts: Parts) -> list[str]:
 
     flat = parts.graph.flat()
     types = flat.types()
+    # The last map of an attention is an nn.Linear of its own.
+    layered = ops.Dense | ops.Conv | ops.ConvTranspose | ops.MultiHeadAttention
     layers = sorted(
         {
             "nn.Linear"
-            if isinstance(node.op, ops.Dense)
+            if isinstance(node.op, ops.Dense | ops.MultiHeadAttention)
             else f"nn.{type(node.op).__name__}{len(types[node.inputs[0]].axes) - 2}d"
             for node in flat.nodes
-            if isinstance(node.op, ops.Dense | ops.Conv | ops.ConvTranspose)
+            if isinstance(node.op, layered)
         }
     )
     clauses: list[tuple[str, list[str]]] = []
     if layers:
-        biased = {
-            node.op.bias
-            for node in flat.nodes
-            if isinstance(node.op, ops.Dense | ops.Conv | ops.ConvTranspose)
-        }
+        biased = {node.op.bias for node in flat.nodes if isinstance(node.op, layered)}
         body = [fill("kernel", "module.weight")]
         if biased == {True}:
             body.append(fill("bias", "module.bias"))
@@ -559,19 +589,7 @@ def _initialize(parts: Parts) -> list[str]:
             "        " + fill("kernel", "parameter"),
         ]
         if kind is ops.LSTM:
-            starts = {
-                n.op.forget_bias for n in flat.nodes if isinstance(n.op, ops.LSTM)
-            }
-            if len(starts) > 1:
-                raise Gap("every LSTM starts with the same forget bias")
-            (start,) = starts
-            if start:
-                # Only one of the two bias vectors, which are added.
-                body += [
-                    "# The gates lie in the order i, f, g, o.",
-                    "_, forget, _, _ = module.bias_ih_l0.chunk(4)",
-                    f"nn.init.constant_(forget, {start})",
-                ]
+            body += _forget([n.op for n in flat.nodes if isinstance(n.op, ops.LSTM)])
         clauses.append((f"nn.{name}", body))
     if ops.MultiHeadAttention in used:
         body = [
@@ -584,6 +602,30 @@ def _initialize(parts: Parts) -> list[str]:
         lines.append(f"{'el' if i else ''}if isinstance(module, {kinds}):")
         lines += ["    " + line for line in body]
     return lines or ["pass"]
+
+
+def _forget(layers: Sequence[ops.LSTM]) -> list[str]:
+    """Sets the bias of the forget gates, in the one of two vectors, which are added."""
+    starts = {op.forget_bias for op in layers if op.bias != "none"}
+    if len(starts) > 1:
+        raise Gap("every LSTM starts with the same forget bias")
+    if not any(starts):
+        return []
+    (start,) = starts
+    order = "# The gates lie in the order i, f, g, o."
+    if all(op.bias != "none" and op.direction != "both" for op in layers):
+        return [
+            order,
+            "_, forget, _, _ = module.bias_ih_l0.chunk(4)",
+            f"nn.init.constant_(forget, {start})",
+        ]
+    return [
+        order,
+        "for name, parameter in module.named_parameters():",
+        '    if name.startswith("bias_ih"):',
+        "        _, forget, _, _ = parameter.chunk(4)",
+        f"        nn.init.constant_(forget, {start})",
+    ]
 
 
 INITIALIZERS: dict[type[recipe.Initializer], Any] = {

@@ -113,7 +113,9 @@ def _conv_padding(s: Site, kind: str) -> tuple[str | None, bool]:
     """The layer's argument, and whether tf.pad does the work before the layer."""
     if not any(map(any, s.op.padding)):
         return None, False
-    if _is_same(_sizes(s), _windows(s.op), s.op.stride, s.op.padding):
+    # How much SAME adds depends on the stride that the layer itself is given.
+    stride = (1,) * len(s.op.stride) if _strided_afterwards(s.op) else s.op.stride
+    if _is_same(_sizes(s), _windows(s.op), stride, s.op.padding):
         return quoted("SAME"), False
     if kind in ("Conv2D", "DepthwiseConv2D"):
         return _around(s.op.padding), False
