@@ -48,7 +48,7 @@ def test_a_limit_that_leaves_a_class_out_is_named(tmp_path: Path) -> None:
     images = np.zeros((600, 28, 28), np.uint8)
     file = tmp_path / "sorted.npz"
     np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
-    with pytest.raises(UserError, match="--limit 300 leaves no training .* class 5"):
+    with pytest.raises(UserError, match=r"--limit 300 leaves no training .* class 5"):
         race(_settings(tmp_path / "race", data=file), _watch)
 
 

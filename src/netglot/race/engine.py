@@ -47,10 +47,11 @@ def _no_class_is_empty(prepared: data.DataSet, limit: int) -> None:
             lost = sorted(set(labels.tolist()) - set(labels[:limit].tolist()))
             if lost:
                 part = "training" if name == "y_train" else "test"
+                label = prepared.classes[lost[0]]
                 raise UserError(
                     f"--limit {limit} leaves no {part} observation of class "
-                    f"{prepared.classes[lost[0]]} of {prepared.name}: the first {limit} "
-                    "are of other classes. Give a larger limit, or shuffle the file."
+                    f"{label} of {prepared.name}: the first {limit} are of "
+                    "other classes. Give a larger limit, or shuffle the file."
                 )
 
 
