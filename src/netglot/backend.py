@@ -62,7 +62,8 @@ class Weight:
     operation's own. With ``join`` the sources follow each other along the axis after
     ``S`` instead of being stacked. ``split`` says into which letters (with sizes,
     slowest first) the program cuts a letter of the operation's; none: an axis of size 1
-    that the program does not have.
+    that the program does not have. ``gates`` may be some of them alone: then the array
+    holds that part. Along the letters of ``flip`` it is stored back to front.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Weight:
     gates: str = ""
     join: bool = False
     split: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    flip: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,7 +269,7 @@ class ProgramWeight:
     ``axes`` and ``shape`` are the program's; ``source_axes`` and ``gates`` those of the
     graph's weights named in ``sources``. ``merged`` maps a letter to its parts in the
     graph's order and in the program's, ``split`` a letter to those that the program
-    cuts it into.
+    cuts it into, ``flip`` names those that it stores back to front.
     """
 
     path: str
@@ -282,6 +284,7 @@ class ProgramWeight:
         default_factory=dict
     )
     split: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    flip: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,29 @@ def take_in(
 ) -> dict[str, np.ndarray]:
     """Arrays by path as canonical weights by source; raises ``KeyError`` for a lack."""
     result = {}
+    #: Sources whose gates lie in arrays of their own.
+    parts: dict[str, dict[str, np.ndarray]] = {}
     for weight in held:
         array = arrays[weight.path]
         pieces = [array] if len(weight.sources) == 1 else list(array)
         if weight.join:
             pieces = np.split(array, len(weight.sources))
         for source, piece in zip(weight.sources, pieces, strict=True):
-            result[source] = _take_in(weight, piece)
+            whole, own = weight.gates
+            if len(own) == len(whole):
+                result[source] = _take_in(weight, piece)
+                continue
+            held_gates = parts.setdefault(source, {})
+            pieces_of = np.split(_take_in(weight, piece), len(own), _gate_axis(weight))
+            held_gates |= dict(zip(own, pieces_of, strict=True))
+            if len(held_gates) == len(whole):
+                ordered = [held_gates[gate] for gate in whole]
+                result[source] = np.concatenate(ordered, _gate_axis(weight))
     return result
+
+
+def _gate_axis(weight: ProgramWeight) -> int:
+    return weight.source_axes.index("G")
 
 
 def _letters(weight: ProgramWeight) -> str:
@@ -68,6 +83,8 @@ def _lay_out(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
     array = _gates(weight, array, *weight.gates)
     for letter, (parts, order) in weight.merged.items():
         array = unmerge(array, weight.source_axes.index(letter), parts, order)
+    flipped = [weight.source_axes.index(letter) for letter in weight.flip]
+    array = np.flip(array, tuple(flipped)) if flipped else array
     cuts = _cuts(weight, dict(zip(weight.source_axes, array.shape, strict=True)))
     array = array.reshape([size for cut in cuts for _, size in cut])
     letters = "".join(letter for cut in cuts for letter, _ in cut)
@@ -92,7 +109,13 @@ def _take_in(weight: ProgramWeight, array: np.ndarray) -> np.ndarray:
         given = tuple((a, sizes[a]) for a in order)
         original = "".join(a for a, _ in parts)
         array = unmerge(array, weight.source_axes.index(letter), given, original)
-    return _gates(weight, array, *reversed(weight.gates))
+    if weight.flip:
+        flipped = [weight.source_axes.index(letter) for letter in weight.flip]
+        array = np.ascontiguousarray(np.flip(array, tuple(flipped)))
+    source, target = weight.gates
+    return (
+        _gates(weight, array, target, source) if len(target) == len(source) else array
+    )
 
 
 def _gates(
@@ -100,7 +123,7 @@ def _gates(
 ) -> np.ndarray:
     if source == target:
         return array
-    axis = weight.source_axes.index("G")
+    axis = _gate_axis(weight)
     pieces = dict(zip(source, np.split(array, len(source), axis), strict=True))
     return np.concatenate([pieces[gate] for gate in target], axis)
 

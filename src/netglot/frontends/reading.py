@@ -48,7 +48,9 @@ class Said:
     output (``None``: those of the first input, link and all). ``weights`` says where
     the weights of each operation are, by the index of the operation; their paths are
     whole paths in the model. ``output`` is the index of the call's output. ``call`` is
-    the call that it really is, where that is another one.
+    the call that it really is, where that is another one. ``more``: values that an
+    operation reads besides the result before it, by its index. ``merged``: the letters
+    that it flattens, in the order in which it does so where that is not theirs.
     """
 
     ops: tuple[Op, ...]
@@ -58,6 +60,8 @@ class Said:
     weights: Mapping[int, tuple[Weight, ...]] = field(default_factory=dict)
     output: int = 0
     call: Call | None = None
+    more: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    merged: str = ""
 
 
 @dataclass(frozen=True)
@@ -432,16 +436,25 @@ class _Assembly:
 
     def said(self, call: Call, said: Said) -> None:
         given = said.axes or (None,) * len(said.inputs)
-        inputs = []
+        first = given[0] or self.native[said.inputs[0]]
+        inputs: list[str] = []
         for value, letters in zip(said.inputs, given, strict=True):
             if letters and letters != self.native[value]:
                 value = self.dressed(call, value, letters)
+            elif not letters:
+                value = self.alike(call, value, first)
             inputs.append(value)
         output, named = call.outputs[said.output], said.call or call
+        chain = said.ops
+        written = said.out or first
+        if len(written) == len(self.native[output]) and written != self.native[output]:
+            # Who reads the output says that it has other letters.
+            source = self.type_of(output, written)
+            chain = (*chain, self.relabel(source, written, self.native[output]))
         # What lies between operations of one call was not seen.
-        steps = [f"{output}~{i}" for i in range(1, len(said.ops))] + [output]
+        steps = [f"{output}~{i}" for i in range(1, len(chain))] + [output]
         read = tuple(inputs)
-        for number, (op, result) in enumerate(zip(said.ops, steps, strict=True)):
+        for number, (op, result) in enumerate(zip(chain, steps, strict=True)):
             types = tuple(self.types[v] for v in read)
             try:
                 (found, *_) = op.infer(*types)
@@ -457,10 +470,17 @@ class _Assembly:
                 )
                 self.append(named, None, read, (output,), why=why)
                 return
-            self.follow_merged(op, read, result, found)
+            self.follow_merged(op, read, result, found, said.merged)
             listed = said.weights.get(number, ())
             self.append(named, op, read, (result,), listed=listed)
-            read = (result,)
+            more = said.more.get(number + 1, ())
+            read = (result, *(self.alike(call, v, first) for v in more))
+
+    def alike(self, call: Call, value: str, letters: str) -> str:
+        """A value with the letters of a call's first one, if it has as many."""
+        if len(self.native[value]) != len(letters) or self.native[value] == letters:
+            return value
+        return self.dressed(call, value, letters)
 
     def dressed(self, call: Call, value: str, letters: str) -> str:
         """A value read with other letters than it was written with."""
@@ -473,11 +493,11 @@ class _Assembly:
         return name
 
     def follow_merged(
-        self, op: Op, read: Sequence[str], result: str, found: Type
+        self, op: Op, read: Sequence[str], result: str, found: Type, merged: str = ""
     ) -> None:
         """How a flattened axis was merged goes along with it."""
         if isinstance(op, Flatten):
-            native = self.native[read[0]]
+            native = merged or self.native[read[0]]
             self.orders[result] = "".join(a for a in native if a != "N")
             self.types[result] = dataclasses.replace(
                 self.types[result], merged=found.merged
@@ -550,4 +570,5 @@ class _Assembly:
             weight.join,
             merged,
             weight.split,
+            weight.flip,
         )

@@ -132,17 +132,28 @@ def simple(item):
 
 def where():
     """File and line of the user's innermost frame, as ``theirs.py line 31``."""
-    frame = sys._getframe(1)
+    return line(_frames(sys._getframe(1)))
+
+
+def _frames(frame):
     while frame is not None:
-        name = frame.f_code.co_filename
+        yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+
+
+def line(frames):
+    """The first of ``(file, line)``, innermost first, that is the user's."""
+    for name, number in frames:
         own = os.path.abspath(name).startswith(_HERE)
+        if own and os.path.basename(name) == "session.py":
+            # Whoever asked is not the user.
+            return ""
         if (
             not own
             and not name.startswith("<")
             and not any(p in name for p in _LIBRARY)
         ):
-            return "%s line %d" % (os.path.basename(name), frame.f_lineno)
-        frame = frame.f_back
+            return "%s line %d" % (os.path.basename(name), number)
     return ""
 
 

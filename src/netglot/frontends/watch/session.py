@@ -6,6 +6,7 @@ Every function takes and gives what JSON can say; arrays travel as files.
 # mypy: no-check-untyped-defs
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -17,6 +18,8 @@ from . import recorder
 
 #: Which framework watches a model, by the modules of the classes that it is made of.
 WATCHERS = (("torch", "pytorch"), ("keras", "keras"), ("flax", "flax"), ("jax", "flax"))
+#: What a file may import without the framework itself, which comes with it.
+ENGINES = (("jax", "flax"), ("tensorflow", "keras"))
 #: The models that were opened, by number.
 _OPEN = {}  # type: ignore[var-annotated]
 
@@ -38,12 +41,16 @@ def open_file(path, name, seed=0, dtype="float32"):
 
     A class or function is called without arguments; it gives the model, or a tuple of
     the model, its optimizer and its loss. Answers number, framework, version, weights.
+    A Linen model comes bound, a function of JAX as ``functools.partial(f, weights)``.
     """
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    watchers = [_watcher(w) for top, w in WATCHERS if _mentions(path, top)]
+    engines = [top for top, _ in ENGINES]
+    named = [w for top, w in WATCHERS if top not in engines and _mentions(path, top)]
+    named = named or [w for top, w in ENGINES if _mentions(path, top)]
+    watchers = [_watcher(w) for w in named if _installed(w)]
     for watcher in watchers:
         watcher.prepare(dtype, seed)
     stem = os.path.splitext(os.path.basename(path))[0]
@@ -80,7 +87,7 @@ def open_model(built, dtype="float32"):
         "number": number,
         "framework": watcher.NAME,
         "version": watcher.version(),
-        "class": recorder.full_name(type(model)),
+        "class": recorder.full_name(type(parts[0])),
         "weights": {
             path: list(np.shape(array))
             for path, array in watcher.get_weights(model).items()
@@ -93,7 +100,7 @@ def record(number, inputs, folder, weights=None, training=False):
     """Runs the model once and writes down all that it does.
 
     ``inputs`` is an ``.npz`` whose arrays are given in order; ``weights`` an ``.npz``
-    of arrays by the model's own paths, set before. With ``training`` layers behave as in
+    of arrays by the model's own paths, set before. With ``training`` layers behave as
     in training, but that nothing is dropped; the gradients of the sum of
     ``sin(y) + y * y / 2`` over all outputs ``y`` go to ``gradients.npz``.
     Answers ``error`` where the model raises.
@@ -109,6 +116,21 @@ def record(number, inputs, folder, weights=None, training=False):
     except Exception as error:
         return {"error": notes.failed(error)}
     return {"calls": len(notes.calls), "values": len(notes.values)}
+
+
+def get_weights(number, path):
+    """Writes the model's weights into an ``.npz``."""
+    opened = _OPEN[number]
+    np.savez(path, **opened.watcher.get_weights(opened.model))
+    return {}
+
+
+def set_weights(number, path):
+    """Sets the model's weights to those of an ``.npz``."""
+    opened = _OPEN[number]
+    with np.load(path) as file:
+        opened.watcher.set_weights(opened.model, dict(file))
+    return {}
 
 
 def steps(number, inputs, folder, weights=None):
@@ -151,6 +173,12 @@ def _mentions(path, top):
     return ("import %s" % top).encode() in text or ("from %s" % top).encode() in text
 
 
+def _installed(name):
+    """Whether the framework of a watcher is there; the file may do without it."""
+    top = next(top for top, watcher in WATCHERS if watcher == name)
+    return importlib.util.find_spec(top) is not None
+
+
 def _making(watchers):
     stack = contextlib.ExitStack()
     for watcher in watchers:
@@ -166,8 +194,19 @@ def _is_model(item):
     return True
 
 
+def _holds_arrays(item):
+    """Whether weights are among what a function was given."""
+    if isinstance(item, dict):
+        return any(_holds_arrays(part) for part in item.values())
+    if isinstance(item, (list, tuple)):
+        return any(_holds_arrays(part) for part in item)
+    return hasattr(item, "shape") and hasattr(item, "dtype")
+
+
 def _watcher_of(model):
     """The watcher of the framework that the model's class comes from."""
+    if isinstance(model, functools.partial) and _holds_arrays(model.args):
+        return _watcher("flax")
     for base in type(model).__mro__:
         top = (base.__module__ or "").split(".")[0]
         for name, watcher in WATCHERS:

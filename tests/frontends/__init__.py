@@ -1,0 +1,1 @@
+"""Models of frameworks, recorded and read."""
