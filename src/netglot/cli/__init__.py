@@ -17,6 +17,7 @@ VERBS = (
     "check",
     "race",
     "report",
+    "defaults",
     "env",
     "data",
 )

@@ -1,0 +1,1 @@
+"""What frameworks do when told nothing, read from the running frameworks."""

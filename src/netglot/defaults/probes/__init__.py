@@ -1,0 +1,1 @@
+"""Scripts that run in a framework's interpreter: NumPy, the framework, no netglot."""
