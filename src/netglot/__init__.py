@@ -26,6 +26,7 @@ _PUBLIC = {
     "UserError": "netglot.errors",
     "emit": "netglot.emit",
     "race": "netglot.race.engine",
+    "check": "netglot.check.models",
 }
 
 __all__ = list(_PUBLIC)

@@ -129,6 +129,17 @@ class Side:
             folder,
         )
 
+    def get_weights(self) -> Path:
+        """The model's weights as they are now, in a file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"held-{self.runs}.npz"
+        self.asked.ask("get_weights", number=self.number, path=str(path))
+        return path
+
+    def set_weights(self, path: Path) -> None:
+        """The weights of a file into the model."""
+        self.asked.ask("set_weights", number=self.number, path=str(path))
+
     def record(
         self,
         inputs: Sequence[np.ndarray],
@@ -180,6 +191,14 @@ class Side:
         return folder / "steps", answer
 
 
+def at_hand(side: str, model: Any, folder: Path) -> Side:
+    """A live model object of this process."""
+    asked = AtHand(side)
+    answer = asked.ask("open_model", built=model)
+    name = f"{type(model).__module__}.{type(model).__qualname__}"
+    return Side.opened(side, name, asked, answer, folder)
+
+
 def split_name(text: str) -> tuple[Path, str]:
     """``theirs.py:build`` as file and name; raises ``UserError``."""
     file, _, name = text.rpartition(":")
@@ -213,7 +232,7 @@ def framework_for(path: Path) -> str:
         and isinstance(node.value, ast.Constant)
     ]
     if "keras" in found and chosen:
-        name = f"keras-{chosen[-1]}"
+        name = f"keras-{chosen[-1]!s}"
         if name not in backends.names():
             raise unknown(
                 "Keras backend", str(chosen[-1]), ("jax", "tensorflow", "torch")

@@ -1,4 +1,4 @@
-"""``netglot check``: whether programs compute what their definition says."""
+"""``netglot check``: whether programs or models compute the same."""
 
 from __future__ import annotations
 
@@ -13,35 +13,101 @@ from netglot.cli.options import runs_programs
 
 
 @click.command()
-@click.argument("workload")
+@click.argument("models", nargs=-1, required=True, metavar="WORKLOAD | LEFT RIGHT")
 @runs_programs
-@click.option("--train", "steps", type=int, default=10, help="Optimizer steps. [10]")
+@click.option("--train", type=int, help="Optimizer steps of a workload. [10]")
 @click.option("--size", type=int, default=32, help="Observations of a step. [32]")
+@click.option("--against", help="A workload that MODEL is compared with.")
+@click.option(
+    "--input",
+    "inputs",
+    type=click.Path(path_type=Path),
+    help="An .npz with the arrays that the models are called with.",
+)
+@click.option("--shape", help="Random input: 4,3,32,32, or 4,80:1000 for indices.")
+@click.option(
+    "--weights",
+    type=click.Choice(["carry", "keep"]),
+    default="carry",
+    help="Carry the left model's weights to the right, or keep both's own. [carry]",
+)
+@click.option("--left-python", help="The interpreter of the left model.")
+@click.option("--right-python", help="The interpreter of the right model.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(workload: str, steps: int, size: int, as_json: bool, **given: Any) -> int:
-    """Compare the programs of a workload with the reference.
+def command(models: tuple[str, ...], against: str | None, **given: Any) -> int:
+    """Compare programs with their definition, or two models with each other.
 
-    Every value of the forward pass, the loss, the gradient of every parameter, and
-    every weight after each optimizer step; in float32 and, where the framework has it,
-    in float64.
+    \b
+    netglot check cifar-vgg --on all
+    netglot check mine.py:build_torch theirs.py:build_flax --input batch.npz
+    netglot check mine.py:Net --against cifar-vgg
+
+    A workload's programs are compared with the reference: every value of the forward
+    pass, the loss, every gradient, every weight after each optimizer step. Of two
+    models (a function or class of a file that makes one) every layer is compared, and
+    what differs is explained; --train 1 compares a pass in training as well.
     """
+    from netglot.errors import UserError
+
+    if len(models) > 2 or (len(models) == 2 and against):
+        raise UserError("Name one workload, two models, or one model and --against.")
+    if len(models) == 2 or against:
+        return _models(models, against or "", given)
+    return _programs(models[0], given)
+
+
+def _models(names: tuple[str, ...], against: str, given: dict[str, Any]) -> int:
+    from netglot.check.pairs import Asked, check_pair, shape
+    from netglot.cli.options import interpreter
+    from netglot.report.findings import show_findings, to_json
+
+    sizes, vocabulary = shape(given["shape"]) if given["shape"] else ((), 0)
+    python = given["python"]
+    report = check_pair(
+        Asked(
+            left=names[0],
+            right=names[-1],
+            against=against,
+            inputs=given["inputs"],
+            shape=sizes,
+            vocabulary=vocabulary,
+            keep=given["weights"] == "keep",
+            train=bool(given["train"]),
+            left_python=interpreter(given["left_python"] or python),
+            right_python=interpreter(given["right_python"] or python),
+            data=given["data"],
+            threads=given["threads"],
+            seed=given["seed"],
+            timeout=given["timeout"],
+        )
+    )
+    if given["as_json"]:
+        click.echo(json.dumps(to_json(report), indent=1))
+    else:
+        show_findings(report)
+    return 0 if report.same else 1
+
+
+def _programs(workload: str, given: dict[str, Any]) -> int:
     from netglot.check.programs import check_programs
     from netglot.check.settings import Settings
     from netglot.cli.live import watching
-    from netglot.cli.options import programs_settings
+    from netglot.cli.options import PROGRAMS, programs_settings
     from netglot.errors import UserError
     from netglot.report.verdicts import show_report
 
-    for name, value in (("train", steps), ("size", size)):
+    steps = 10 if given["train"] is None else given["train"]
+    for name, value in (("train", steps), ("size", given["size"])):
         if value < 1:
             raise UserError(f"--{name} {value}: at least 1 is needed.")
+    asked = {name: given[name] for name in PROGRAMS}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            workload=workload, out=Path(folder), **programs_settings(given)
+            workload=workload, out=Path(folder), **programs_settings(asked)
         )
-        with watching(quiet=as_json) as watch:
-            report = check_programs(settings, watch, steps=steps, size=size)
-    if as_json:
+        with watching(quiet=given["as_json"]) as watch:
+            report = check_programs(settings, watch, steps=steps, size=given["size"])
+    if given["as_json"]:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:
         show_report(report)

@@ -63,6 +63,13 @@ _PROGRAMS: tuple[Any, ...] = (
 )
 
 
+#: The names under which they arrive.
+PROGRAMS = (
+    *("labels", "data", "threads", "device", "seed", "timeout", "python"),
+    "exact_form",
+)
+
+
 def runs_programs(command: Command) -> Command:
     """The verb with the options that say which programs are run, on what and how."""
     for option in reversed(_PROGRAMS):

@@ -1,0 +1,78 @@
+"""Single operations in the reference, on arrays that somebody else has computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netglot import reference
+from netglot.frontends.reading import Relabel
+from netglot.ops import Op, Type
+
+#: A value: canonical axes, and the numbers.
+Known = tuple[Type, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation with its weights, as it is to be computed.
+
+    ``how`` computes something else in its place, for what no attribute can say: it is
+    called with the operation, a ``reference.Site`` and the inputs.
+    """
+
+    op: Op
+    weights: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    training: bool = False
+    how: Any = None
+
+
+def known(axes: str, array: np.ndarray, like: Type | None = None) -> Known:
+    """A value with its type; what a flattened axis was made of as in ``like``."""
+    dtype = "float32" if array.dtype.kind == "f" else "int64"
+    merged = like.merged if like is not None and like.axes == axes else ()
+    sizes: Any = [size for _, size in merged]
+    if merged and math.prod(sizes) != array.shape[-1]:
+        merged = ()
+    return Type(axes, array.shape, dtype, merged), array
+
+
+def compute(step: Step, *inputs: Known, dtype: Any = np.float64) -> Known:
+    """The first output of an operation; raises ``ValueError`` where it cannot be.
+
+    Numbers are taken in ``dtype``.
+    """
+    types = tuple(type_ for type_, _ in inputs)
+    arrays = [
+        array.astype(dtype) if array.dtype.kind == "f" else array for _, array in inputs
+    ]
+    (output, *_) = step.op.infer(*types)
+    if isinstance(step.op, Relabel):
+        return output, np.transpose(arrays[0], step.op.order)
+    wanted = step.op.weights(*types)
+    missing = [name for name in wanted if name not in step.weights]
+    if missing:
+        raise ValueError(f"{type(step.op).__name__} has no {missing[0]}")
+    own = {name: np.asarray(step.weights[name], dtype) for name in wanted}
+    for name, weight in wanted.items():
+        if own[name].shape != weight.shape:
+            raise ValueError(f"{name} is {own[name].shape}, and not {weight.shape}")
+    site = reference.Site(own, types, (output,), step.training)
+    how = step.how or reference.MEANING[type(step.op)]
+    with np.errstate(all="ignore"):
+        result = how(step.op, site, *arrays)
+    first = result[0] if isinstance(result, tuple) else result
+    return dataclasses.replace(output, shape=first.shape), np.asarray(first)
+
+
+def chain(steps: Sequence[Step], *inputs: Known, dtype: Any = np.float64) -> Known:
+    """Operations one after the other; the first takes all inputs."""
+    current = inputs
+    for step in steps:
+        current = (compute(step, *current, dtype=dtype),)
+    return current[0]

@@ -1,0 +1,663 @@
+"""Why two models differ: the cause of each difference, found and verified.
+
+Every layer is judged by itself: the left side's operation is computed, in float64, on
+what the *right* side's layer was really given, and compared with what that gave. So one
+difference does not hide the next, and rounding that has gathered on the way does not
+count. What differs is explained by the smallest change that reproduces it: first the
+differences that can be read off the two models, then the known variants.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netglot import ops
+from netglot.check.compare import relative
+from netglot.check.evaluate import Known, Step, compute, known
+from netglot.check.matching import Match, match, paired_weights
+from netglot.check.variants import Variant, variants
+from netglot.frontends.reading import Layer, Reading, Relabel
+from netglot.ops import Op, Type
+
+#: Relative difference within which float64 values of one layer are the same.
+EXACT = 1e-9
+#: In float32: this many times the error that float32 makes in that layer on that input,
+#: and at least so much.
+ROUNDING, LEAST = 8.0, 2e-6
+#: Attributes that an evaluation does not show.
+TRAINING = ("momentum", "unbiased", "rate", "forget_bias")
+#: So many layers may be one on the other side.
+GROUPED = 4
+#: More combinations of variants are not tried.
+TRIED = 4000
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One change that turns the left side's layer into the right side's.
+
+    ``what`` says it in words; ``attribute`` with its values on both sides where it is
+    one. ``wanted`` is the operation that the right side would have to have, and what it
+    reads; ``layer`` the left side's layer that is meant.
+    """
+
+    what: str
+    attribute: str = ""
+    left: Any = None
+    right: Any = None
+    wanted: Op | None = None
+    inputs: tuple[Type, ...] = ()
+    layer: Layer | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A layer that differs.
+
+    ``size`` is the difference of its outputs for equal inputs, ``allowed`` what
+    rounding may do there, ``left_over`` what remains when the causes are taken into
+    account. Without ``causes`` nothing that is known reproduces it.
+    """
+
+    left: Layer | None
+    right: Layer | None
+    number: int
+    of: int
+    size: float
+    allowed: float
+    causes: tuple[Cause, ...] = ()
+    left_over: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All that was found of two recordings of the same weights and inputs.
+
+    ``findings`` are layers that differ, in order; ``hidden`` are differences that this
+    run does not show; ``checked`` is how many layers were compared; ``layers`` has each
+    one's difference and what is allowed. ``unread`` are layers that are none of our
+    operations.
+    """
+
+    findings: tuple[Finding, ...]
+    hidden: tuple[tuple[Layer, Layer | None, Cause], ...]
+    layers: tuple[tuple[str, str, float, float], ...]
+    unread: tuple[tuple[str, Layer], ...]
+    match: Match
+    whole: float
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not self.findings
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """A possible change of the left side's steps, by their place."""
+
+    cause: Cause
+    place: tuple[int, ...]
+    steps: tuple[Step, ...] | None
+    before: tuple[Step, ...] = ()
+
+
+def compare(
+    left: Reading,
+    right: Reading,
+    *,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> Compared:
+    """Compare two readings of models that were given the same.
+
+    ``weights`` are the left side's, canonical (default: those that it was recorded
+    with). Raises nothing for models that differ, however much.
+    """
+    return _Comparison(left, right, weights or left.weights()).compared()
+
+
+class _Comparison:
+    """The work of ``compare``: which values correspond, and each layer in turn."""
+
+    def __init__(
+        self, left: Reading, right: Reading, weights: Mapping[str, np.ndarray]
+    ) -> None:
+        self.left, self.right = left, right
+        self.weights, self.theirs = weights, right.weights()
+        self.match = match(left, right)
+        self.partner = dict(self.match.pairs)
+        self.values = dict(zip(left.inputs, right.inputs, strict=False))
+        for i, j in self.match.pairs:
+            pairs = zip(left.layers[i].outputs, right.layers[j].outputs, strict=False)
+            self.values |= dict(pairs)
+        self.made = {v: i for i, a in enumerate(left.layers) for v in a.outputs}
+        self.made_right = {v: j for j, b in enumerate(right.layers) for v in b.outputs}
+        outputs = zip(left.outputs, right.outputs, strict=False)
+        self.ends = [(a, b) for a, b in outputs if self.values.get(a) != b]
+        self.shown: dict[str, Known] = {}
+        self.used: set[tuple[int, str]] = set()
+        kinds = {left.recording.dtype(v) for v in right.outputs if v in left.native}
+        kinds |= {right.recording.dtype(v) for v in right.outputs}
+        self.exact = "float64" in kinds
+
+    def compared(self) -> Compared:
+        findings, layers = [], []
+        order = sorted(
+            (self.made[a], a, b)
+            for a, b in (*self.values.items(), *self.ends)
+            if a in self.made
+        )
+        order = [
+            (i, a, b)
+            for i, a, b in order
+            if self.right.recording.seen(b) and self.computable(i)
+        ]
+        for number, (i, a, b) in enumerate(order, start=1):
+            if self.values.get(a) is None and (a, b) not in self.ends:
+                continue
+            later = order[number : number + GROUPED]
+            finding, size, allowed = self.judge(i, a, b, number, len(order), later)
+            name = self.left.layers[i].name
+            j = self.made_right.get(b)
+            other = self.right.layers[j].name if j is not None else b
+            layers.append((name, other, size, allowed))
+            if finding:
+                findings.append(finding)
+        unread = [("left", a) for a in self.left.layers if a.op is None]
+        unread += [("right", b) for b in self.right.layers if b.op is None]
+        return Compared(
+            tuple(findings),
+            tuple(self.hidden()),
+            tuple(layers),
+            tuple(unread),
+            self.match,
+            self.whole(),
+        )
+
+    def whole(self) -> float:
+        """The difference of the outputs themselves."""
+        sizes = [0.0]
+        for a, b in zip(self.left.outputs, self.right.outputs, strict=False):
+            ours, theirs = self.left.value(a), self.right.value(b)
+            if ours is not None and theirs is not None:
+                sizes.append(relative(theirs, ours))
+        return max(sizes)
+
+    # What a layer is given.
+
+    def value(self, name: str) -> Known:
+        """A value of the left side as the right side has it, computed where it has not.
+
+        Raises ``ValueError`` where it cannot be had.
+        """
+        other = self.values.get(name)
+        if other is not None and self.right.recording.seen(other):
+            if name not in self.shown:
+                array = self.right.value(other)
+                assert array is not None
+                type_ = self.left.types[name]
+                theirs = self.right.types[other].axes
+                axes = type_.axes if len(type_.axes) == array.ndim else theirs
+                self.shown[name] = known(axes, array, type_)
+            return self.shown[name]
+        if name not in self.made:
+            raise ValueError(f"{name} is an input that the other side does not have")
+        layer = self.left.layers[self.made[name]]
+        if layer.op is None:
+            array = self.left.value(name)
+            if array is None:
+                raise ValueError(f"{layer} is not known")
+            return known(self.left.types[name].axes, array, self.left.types[name])
+        return self.output(layer, name, [self.step(layer)])
+
+    def output(self, layer: Layer, name: str, steps: Sequence[Step]) -> Known:
+        """What a layer of the left side gives on the right side's values."""
+        place = layer.outputs.index(name)
+        current = tuple(self.value(v) for v in layer.inputs)
+        if place:
+            raise ValueError("only the first output of a layer is computed")
+        return _through(steps, current)
+
+    def step(self, layer: Layer) -> Step:
+        """A layer with its weights."""
+        return _step(layer, self.weights)
+
+    # One layer.
+
+    def computable(self, i: int) -> bool:
+        """Whether a layer of the left side is one that is compared."""
+        op = self.left.layers[i].op
+        return op is not None and not isinstance(op, Relabel)
+
+    def grouped(self, a: str, later: Sequence[tuple[int, str, str]]) -> bool:
+        """Whether both sides do the same in other pieces, as ``x / 2`` and ``x * 0.5``.
+
+        Then the layers up to some later value agree as a whole, and the pieces between
+        are no pairs.
+        """
+        taken = {a: self.values[a]}
+        for _, next_a, next_b in later:
+            for name in taken:
+                self.values.pop(name, None)
+            segment = _Segment(self, next_a, next_b)
+            inside = {v for layer in segment.chain for v in layer.outputs}
+            target = self.right.value(next_b)
+            if a in inside and target is not None:
+                size, allowed = segment.difference(segment.plain, target)
+                if size <= allowed:
+                    return True
+            if self.left.layers[self.made[next_a]].weights or next_a not in self.values:
+                break
+            taken[next_a] = next_b
+        self.values |= taken
+        return False
+
+    def judge(
+        self,
+        i: int,
+        a: str,
+        b: str,
+        number: int,
+        total: int,
+        later: Sequence[tuple[int, str, str]],
+    ) -> tuple[Finding | None, float, float]:
+        layer = self.left.layers[i]
+        j = self.made_right.get(b)
+        theirs = self.right.layers[j] if j is not None else None
+        target = self.right.value(b)
+        assert target is not None
+        segment = _Segment(self, a, b)
+        size, allowed = segment.difference(segment.plain, target)
+        if size <= allowed:
+            return None, size, allowed
+        if not layer.weights and a in self.values and self.grouped(a, later):
+            return None, 0.0, allowed
+        finding = Finding(layer, theirs, number, total, size, allowed)
+        found = segment.explain(target, allowed)
+        if found is not None:
+            causes, left_over = found
+            for cause in causes:
+                if cause.attribute:
+                    self.used.add((i, cause.attribute))
+            at = causes[0].layer or layer
+            finding = dataclasses.replace(
+                finding, left=at, causes=causes, left_over=left_over
+            )
+        else:
+            finding = dataclasses.replace(finding, note=segment.example(target))
+        return finding, size, allowed
+
+    # What this run does not show.
+
+    def hidden(self) -> Iterator[tuple[Layer, Layer | None, Cause]]:
+        for i, j in self.match.pairs:
+            a, b = self.left.layers[i], self.right.layers[j]
+            if a.op is None or type(a.op) is not type(b.op):
+                continue
+            if a.outputs[0] not in self.values:
+                continue
+            for cause, _ in _attributes(a.op, b.op):
+                if (i, cause.attribute) not in self.used:
+                    yield a, b, cause
+        sides = (
+            (self.left, self.match.left, "left"),
+            (self.right, self.match.right, "right"),
+        )
+        for reading, only, side in sides:
+            for index in only:
+                layer = reading.layers[index]
+                if isinstance(layer.op, ops.Dropout) and layer.op.rate:
+                    words = f"dropout {layer.op.rate:g} on the {side} only"
+                    yield layer, None, Cause(words)
+
+
+class _Segment:
+    """The layers between values that both sides have, up to one such value."""
+
+    def __init__(self, whole: _Comparison, a: str, b: str) -> None:
+        self.whole = whole
+        left, right = whole.left, whole.right
+        self.start = a
+        # An output that both sides compute, after which the right one goes on.
+        beyond = a in whole.values and whole.values[a] != b
+        names = set(whole.values)
+        self.chain = [] if beyond else self.upstream(left, whole.made, a, names)
+        shared = set(whole.values.values())
+        self.other = self.upstream(right, whole.made_right, b, shared)
+        self.plain: tuple[Step, ...] | None = tuple(map(whole.step, self.chain))
+
+    @staticmethod
+    def upstream(
+        reading: Reading, made: Mapping[str, int], value: str, shared: set[str]
+    ) -> list[Layer]:
+        """The layers that lead to a value, back to what both sides have."""
+        chain: list[Layer] = []
+        while value in made:
+            layer = reading.layers[made[value]]
+            chain.append(layer)
+            if len(layer.inputs) != 1 or layer.inputs[0] in shared:
+                break
+            value = layer.inputs[0]
+        return chain[::-1]
+
+    def inputs(self) -> tuple[Known, ...]:
+        names = self.chain[0].inputs if self.chain else (self.start,)
+        return tuple(self.whole.value(v) for v in names)
+
+    def difference(
+        self, steps: Sequence[Step] | None, target: np.ndarray
+    ) -> tuple[float, float]:
+        """How far the steps are from what was seen, and how far they may be."""
+        assert steps is not None
+        try:
+            inputs = self.inputs()
+            _, array = _through(steps, inputs)
+        except (ValueError, KeyError, IndexError, TypeError):
+            return float("inf"), EXACT
+        if array.shape != target.shape and array.size == target.size:
+            array = array.reshape(target.shape)
+        size = relative(target, array)
+        if self.whole.exact:
+            return size, EXACT
+        try:
+            _, rough = _through(steps, inputs, np.float32)
+            error = relative(rough.reshape(array.shape), array)
+        except (ValueError, KeyError, IndexError, TypeError):
+            error = 0.0
+        return size, max(LEAST, ROUNDING * error)
+
+    def explain(
+        self, target: np.ndarray, allowed: float
+    ) -> tuple[tuple[Cause, ...], float] | None:
+        """The smallest set of changes that gives what was seen."""
+        read = list(self.read())
+        for edits in itertools.islice(_subsets(read), TRIED):
+            size = self.size_of(edits, target)
+            if size <= allowed:
+                return tuple(edit.cause for edit in edits), size
+        best: tuple[tuple[Cause, ...], float] | None = None
+        single = list(self.known())
+        for edit in single:
+            size = self.size_of((edit,), target)
+            limit = 1e-3 if "rounded" in edit.cause.what else allowed
+            if size <= limit and (best is None or size < best[1] / 10):
+                best = ((edit.cause,), size)
+                if limit == allowed:
+                    return best
+        if best:
+            return best
+        pairs: Iterable[tuple[_Edit, ...]] = itertools.combinations(
+            [edit for edit in (*read, *single) if "rounded" not in edit.cause.what], 2
+        )
+        for edits in itertools.islice(pairs, TRIED):
+            if edits[0].place == edits[1].place and self.clash(edits):
+                continue
+            size = self.size_of(edits, target)
+            if size <= allowed:
+                return tuple(edit.cause for edit in edits), size
+        return None
+
+    @staticmethod
+    def clash(edits: Sequence[_Edit]) -> bool:
+        return all(
+            edit.steps is not None and not edit.cause.attribute for edit in edits
+        )
+
+    def size_of(self, edits: Sequence[_Edit], target: np.ndarray) -> float:
+        steps = self.edited(edits)
+        if steps is None:
+            return float("inf")
+        return self.difference(steps, target)[0]
+
+    def edited(self, edits: Sequence[_Edit]) -> list[Step] | None:
+        """The steps after some edits; None where two change the same in two ways."""
+        assert self.plain is not None
+        result: list[Step] = []
+        for index, step in enumerate(self.plain):
+            mine = [edit for edit in edits if edit.place == (index,)]
+            replaced: tuple[Step, ...] = (step,)
+            for edit in mine:
+                if edit.steps is None:
+                    continue
+                if edit.cause.attribute and len(replaced) == 1 and edit.steps:
+                    # Attributes are independent: each is set on what the others made.
+                    value = getattr(edit.steps[0].op, edit.cause.attribute, None)
+                    if hasattr(replaced[0].op, edit.cause.attribute):
+                        op: Any = replaced[0].op
+                        op = dataclasses.replace(op, **{edit.cause.attribute: value})
+                        replaced = (dataclasses.replace(replaced[0], op=op),)
+                    else:
+                        replaced = edit.steps
+                else:
+                    replaced = edit.steps
+            result += [s for edit in mine for s in edit.before]
+            result += replaced
+        result += [
+            s for edit in edits if edit.place == (len(self.plain),) for s in edit.before
+        ]
+        return result
+
+    # What could be changed.
+
+    def read(self) -> Iterator[_Edit]:
+        """Differences that can be read off the two sides' layers."""
+        partner = {
+            i: j
+            for i, a in enumerate(self.chain)
+            for j, b in enumerate(self.other)
+            if self.paired(a, b)
+        }
+        end, theirs = len(self.chain) - 1, len(self.other) - 1
+        loose = end not in partner and theirs not in partner.values()
+        if self.chain and self.other and loose:
+            partner[end] = theirs
+        for i, a in enumerate(self.chain):
+            if i not in partner:
+                if not isinstance(a.op, ops.Dropout | Relabel):
+                    cause = self.at(i, Cause(f"{_name(a)} is missing on the right"))
+                    yield _Edit(cause, (i,), ())
+                continue
+            b = self.other[partner[i]]
+            if a.op is None or b.op is None:
+                continue
+            if type(a.op) is type(b.op):
+                for cause, op in _attributes(a.op, b.op):
+                    step = dataclasses.replace(self.step(i), op=op)
+                    yield _Edit(self.at(i, cause), (i,), (step,))
+                if a.training != b.training:
+                    yield self.trains(i, a, b)
+            else:
+                words = f"{_name(b)} on the right, {_name(a)} on the left"
+                step = _step(b, self.whole.theirs)
+                cause = Cause(words, "", type(a.op).__name__, type(b.op).__name__)
+                yield _Edit(self.at(i, cause), (i,), (step,))
+            yield from self.held(i, a, b)
+        inverse = {j: i for i, j in partner.items()}
+        for j, b in enumerate(self.other):
+            if j in inverse or b.op is None or isinstance(b.op, ops.Dropout | Relabel):
+                continue
+            later = [inverse[k] for k in range(j + 1, len(self.other)) if k in inverse]
+            place = later[0] if later else len(self.chain)
+            cause = Cause(f"{_name(b)} on the right only")
+            yield _Edit(cause, (place,), None, (_step(b, self.whole.theirs),))
+
+    def at(self, i: int, cause: Cause) -> Cause:
+        """A cause with the layer that it is about."""
+        layer = self.chain[i]
+        types = tuple(self.whole.left.types[v] for v in layer.inputs)
+        return dataclasses.replace(cause, wanted=layer.op, inputs=types, layer=layer)
+
+    def step(self, i: int) -> Step:
+        assert self.plain is not None
+        return self.plain[i]
+
+    def paired(self, a: Layer, b: Layer) -> bool:
+        left, right = self.whole.left.layers, self.whole.right.layers
+        i = next(k for k, layer in enumerate(left) if layer is a)
+        j = self.whole.partner.get(i)
+        return j is not None and right[j] is b
+
+    def trains(self, i: int, a: Layer, b: Layer) -> _Edit:
+        state = {True: "in training", False: "in evaluation"}
+        words = (
+            f"it is {state[b.training]} on the right, {state[a.training]} on the left"
+        )
+        return _Edit(
+            dataclasses.replace(
+                self.at(i, Cause(words, "", a.training, b.training)), wanted=None
+            ),
+            (i,),
+            (dataclasses.replace(self.step(i), training=b.training),),
+        )
+
+    def held(self, i: int, a: Layer, b: Layer) -> Iterator[_Edit]:
+        """The right side's weights, where they are others."""
+        ours, theirs = self.step(i).weights, _step(b, self.whole.theirs).weights
+        if type(a.op) is not type(b.op):
+            return
+        for name in sorted(set(ours) & set(theirs)):
+            if ours[name].shape != theirs[name].shape:
+                continue
+            # Both were in one precision or the other.
+            if relative(theirs[name], ours[name]) > 1e-6:
+                new = {**ours, name: theirs[name]}
+                how = _relation(ours[name], theirs[name])
+                cause = Cause(
+                    f"the {name} is another one on the right{how}", layer=self.chain[i]
+                )
+                step = dataclasses.replace(self.step(i), weights=new)
+                yield _Edit(cause, (i,), (step,))
+
+    def known(self) -> Iterator[_Edit]:
+        """The known variants of every operation of the segment."""
+        assert self.plain is not None
+        inputs: tuple[Known, ...]
+        try:
+            inputs = self.inputs()
+        except ValueError:
+            return
+        for i, step in enumerate(self.plain):
+            types = tuple(type_ for type_, _ in inputs)
+            for variant in variants(step, *types):
+                cause = self.at(i, self.cause(i, step, variant))
+                yield _Edit(cause, (i,), variant.steps)
+            try:
+                inputs = (compute(step, *inputs),)
+            except (ValueError, KeyError):
+                return
+
+    @staticmethod
+    def cause(i: int, step: Step, variant: Variant) -> Cause:
+        if len(variant.steps) == 1 and type(variant.steps[0].op) is type(step.op):
+            found = [c for c, _ in _attributes(step.op, variant.steps[0].op)]
+            if len(found) == 1:
+                return dataclasses.replace(found[0], attribute="")
+        return Cause(f"{variant.what} on the right")
+
+    def example(self, target: np.ndarray) -> str:
+        """Where it differs most, for what nothing explains."""
+        try:
+            _, array = _through(self.plain or (), self.inputs())
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            return f"the left side's layer cannot be computed on these inputs: {error}"
+        if array.shape != target.shape:
+            return f"shapes {array.shape} on the left, {target.shape} on the right"
+        distance = np.abs(array - target)
+        place = np.unravel_index(int(np.nanargmax(distance)), distance.shape)
+        where = ", ".join(map(str, place))
+        count = int((distance > 1e-6 * np.abs(array).max()).sum())
+        return (
+            f"{count} of {array.size} values differ; most at [{where}]: "
+            f"{array[place]:.6g} on the left, {target[place]:.6g} on the right"
+        )
+
+
+def _through(
+    steps: Sequence[Step], inputs: tuple[Known, ...], dtype: Any = np.float64
+) -> Known:
+    current = inputs
+    for step in steps:
+        current = (compute(step, *current, dtype=dtype),)
+    if len(current) != 1:
+        raise ValueError("several values are left")
+    return current[0]
+
+
+def _step(layer: Layer, weights: Mapping[str, np.ndarray]) -> Step:
+    assert layer.op is not None
+    prefix = f"{layer.name}."
+    own = {
+        source.removeprefix(prefix): weights[source]
+        for weight in layer.weights
+        for source in weight.sources
+        if source in weights
+    }
+    return Step(layer.op, own, layer.training)
+
+
+def _name(layer: Layer) -> str:
+    kind = type(layer.op).__name__ if layer.op else layer.kind.rpartition(".")[2]
+    return f"{kind} ({layer.name})" if layer.name else kind
+
+
+def _attributes(a: Op, b: Op) -> Iterator[tuple[Cause, Op]]:
+    """Each attribute that differs, and the left operation with the right one's."""
+    for field in dataclasses.fields(a):
+        ours, theirs = getattr(a, field.name), getattr(b, field.name)
+        if ours != theirs:
+            words = (
+                f"{field.name} {_word(theirs)} on the right, {_word(ours)} on the left"
+            )
+            op = dataclasses.replace(a, **{field.name: theirs})
+            yield Cause(words, field.name, ours, theirs), op
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _relation(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """How one weight was made from the other, where that can be seen."""
+    if ours.ndim == 2 and ours.shape[0] == ours.shape[1] and _like(ours.T, theirs):
+        return ": transposed"
+    if ours.ndim > 2:
+        if _like(np.flip(ours, tuple(range(2, ours.ndim))), theirs):
+            return ": flipped"
+        if ours.shape[2] == ours.shape[3:][:1] and _like(
+            np.swapaxes(ours, 2, 3), theirs
+        ):
+            return ": height and width swapped"
+    for axis in range(ours.ndim):
+        a = np.sort(ours.astype(np.float32).sum(tuple(set(range(ours.ndim)) - {axis})))
+        b = np.sort(
+            theirs.astype(np.float32).sum(tuple(set(range(ours.ndim)) - {axis}))
+        )
+        if _like(a, b, 1e-4) and not _like(ours, theirs):
+            same = np.sort(ours.reshape(-1)), np.sort(theirs.reshape(-1))
+            if _like(*same):
+                return f": the same numbers in another order along axis {axis}"
+    if not theirs.any():
+        return ": zeros"
+    return ""
+
+
+def _like(a: np.ndarray, b: np.ndarray, limit: float = 1e-6) -> bool:
+    return a.shape == b.shape and relative(a, b) < limit
+
+
+def _subsets(edits: Sequence[_Edit]) -> Iterator[tuple[_Edit, ...]]:
+    """One, two, three at a time, then all."""
+    for count in range(1, min(3, len(edits)) + 1):
+        yield from itertools.combinations(edits, count)
+    if len(edits) > 3:
+        yield tuple(edits)
+
+
+__all__ = ["Cause", "Compared", "Finding", "compare", "paired_weights"]

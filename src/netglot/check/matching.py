@@ -1,0 +1,159 @@
+"""Which layer of one model is which of another.
+
+By what they do, the shapes of their weights and of what they give, and their order;
+never by name alone. Layers may be on one side only: an activation that the other has
+fused, a reshape more, a dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netglot import ops
+from netglot.frontends.reading import Layer, Reading, Relabel
+
+#: Kinds that stand for each other where somebody took the wrong one.
+FAMILIES: tuple[tuple[type[ops.Op], ...], ...] = (
+    (ops.MaxPool, ops.AvgPool),
+    (ops.BatchNorm, ops.LayerNorm, ops.GroupNorm, ops.RMSNorm),
+    (ops.SimpleRNN, ops.LSTM, ops.GRU),
+    (
+        ops.GlobalAvgPool,
+        ops.GlobalMaxPool,
+        ops.ReduceMean,
+        ops.ReduceMax,
+        ops.ReduceSum,
+    ),
+    (ops.Softmax, ops.LogSoftmax),
+    (ops.Add, ops.Subtract, ops.Multiply, ops.Divide, ops.Maximum, ops.Minimum),
+    (ops.Flatten, ops.Reshape),
+    (ops.Conv, ops.ConvTranspose),
+)
+_NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Match:
+    """Layers by index: pairs, and those that only one side has."""
+
+    pairs: tuple[tuple[int, int], ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+
+
+def match(left: Reading, right: Reading) -> Match:
+    """The alignment of all layers with the largest score (Needleman and Wunsch)."""
+    a, b = left.layers, right.layers
+    best = [[0.0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    step = [[""] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i in range(1, len(a) + 1):
+        best[i][0], step[i][0] = best[i - 1][0] + _gap(a[i - 1]), "left"
+    for j in range(1, len(b) + 1):
+        best[0][j], step[0][j] = best[0][j - 1] + _gap(b[j - 1]), "right"
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            options = (
+                (best[i - 1][j - 1] + _score(left, a[i - 1], right, b[j - 1]), "both"),
+                (best[i - 1][j] + _gap(a[i - 1]), "left"),
+                (best[i][j - 1] + _gap(b[j - 1]), "right"),
+            )
+            best[i][j], step[i][j] = max(options, key=lambda option: option[0])
+    pairs, only_left, only_right = [], [], []
+    i, j = len(a), len(b)
+    while i or j:
+        move = step[i][j]
+        if move == "both":
+            i, j = i - 1, j - 1
+            pairs.append((i, j))
+        elif move == "left":
+            i -= 1
+            only_left.append(i)
+        else:
+            j -= 1
+            only_right.append(j)
+    return _crossed(left, right, pairs[::-1], only_left[::-1], only_right[::-1])
+
+
+def _crossed(
+    left: Reading,
+    right: Reading,
+    pairs: list[tuple[int, int]],
+    only_left: list[int],
+    only_right: list[int],
+) -> Match:
+    """Layers with weights that stand in another order (branches) are pairs as well."""
+    for i in list(only_left):
+        layer = left.layers[i]
+        if not layer.weights:
+            continue
+        like = [
+            j for j in only_right if _same_weights(layer, left, right.layers[j], right)
+        ]
+        if len(like) == 1:
+            pairs.append((i, like[0]))
+            only_left.remove(i)
+            only_right.remove(like[0])
+    return Match(tuple(sorted(pairs)), tuple(only_left), tuple(only_right))
+
+
+def _gap(layer: Layer) -> float:
+    return -1.5 if layer.weights else -0.1
+
+
+def _score(left: Reading, a: Layer, right: Reading, b: Layer) -> float:
+    if a.op is None or b.op is None:
+        # Somebody's own layer in the place of one of ours: by its shape.
+        if _shape(left, a) != _shape(right, b):
+            return _NEVER
+        return 0.4 if a.op is b.op else 0.05
+    if isinstance(a.op, Relabel) or isinstance(b.op, Relabel):
+        return 0.0 if type(a.op) is type(b.op) else _NEVER
+    shape = 1.0 if _shape(left, a) == _shape(right, b) else 0.0
+    if type(a.op) is type(b.op):
+        score = 2.0 + shape
+        if a.weights:
+            score += 4.0 if _same_weights(a, left, b, right) else 0.0
+        return score + (0.2 if a.name == b.name else 0.0)
+    if any(isinstance(a.op, f) and isinstance(b.op, f) for f in FAMILIES):
+        return 0.8 + shape
+    single = len(a.inputs) == len(b.inputs) == 1 and not a.weights and not b.weights
+    if single and a.op.elementwise and b.op.elementwise and shape:
+        dropout = isinstance(a.op, ops.Dropout) or isinstance(b.op, ops.Dropout)
+        return _NEVER if dropout else 0.5
+    return _NEVER
+
+
+def _shape(reading: Reading, layer: Layer) -> tuple[object, ...]:
+    type_ = reading.types.get(layer.outputs[0])
+    return type_.shape if type_ else ()
+
+
+def _same_weights(a: Layer, left: Reading, b: Layer, right: Reading) -> bool:
+    return type(a.op) is type(b.op) and _weights(a, left) == _weights(b, right)
+
+
+def _weights(layer: Layer, reading: Reading) -> tuple[object, ...]:
+    assert layer.op is not None
+    types = (reading.types[name] for name in layer.inputs)
+    found = layer.op.weights(*types)
+    kernels = {n: w.shape for n, w in found.items() if w.role not in ("bias", "shift")}
+    return tuple(kernels.items())
+
+
+def paired_weights(
+    left: Reading, right: Reading, pairs: Sequence[tuple[int, int]]
+) -> list[tuple[str, str]]:
+    """Weights of pairs that hold the same: names on the left, on the right."""
+    result = []
+    for i, j in pairs:
+        a, b = left.layers[i], right.layers[j]
+        if type(a.op) is not type(b.op):
+            continue
+        ours = {s for weight in a.weights for s in weight.sources}
+        theirs = {s for weight in b.weights for s in weight.sources}
+        for source in sorted(ours):
+            other = f"{b.name}.{source.removeprefix(a.name + '.')}"
+            if other in theirs:
+                result.append((source, other))
+    return result

@@ -1,0 +1,366 @@
+"""Two models by any hands: whether they are the same, and where and why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netglot import axes, frontends, ops, reference
+from netglot.check.compare import relative
+from netglot.check.explain import Compared, Finding, compare
+from netglot.check.matching import Match, match, paired_weights
+from netglot.check.sides import Side, SideError, at_hand
+from netglot.errors import UserError, unknown
+from netglot.frontends.reading import Layer, Reading
+
+#: Relative difference of gradients and running statistics that counts as the same.
+GRADIENTS = {True: 1e-8, False: 1e-3}
+
+
+@dataclass(frozen=True)
+class Described:
+    """A side, for messages."""
+
+    name: str
+    framework: str
+    version: str
+    layers: int
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A gradient or a running statistic that differs after one pass in training."""
+
+    what: str
+    left: Layer
+    right: Layer
+    size: float
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What was found of two models.
+
+    ``evaluated`` compares one pass in evaluation, ``trained`` one in training (``None``
+    where it was not asked for); ``moved`` are gradients and running statistics that
+    differ. ``unstable`` says of a side that gives something else each time; ``broken``
+    where the first value that is no number appears. ``notes`` are for people: what was
+    carried over, how the input was given, what was not looked at.
+    """
+
+    left: Described
+    right: Described
+    evaluated: Compared
+    trained: Compared | None = None
+    moved: tuple[Moved, ...] = ()
+    unstable: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing at all differs."""
+        later = self.trained is None or self.trained.same
+        plain = not (self.moved or self.unstable or self.broken or self.weights)
+        return self.evaluated.same and later and plain
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All layers that differ; those of training that evaluation does not show."""
+        if self.trained is None:
+            return self.evaluated.findings
+        known = {id(f.left) for f in self.evaluated.findings}
+        names = {f.left.name for f in self.evaluated.findings if f.left and known}
+        more = [f for f in self.trained.findings if f.left and f.left.name not in names]
+        return (*self.evaluated.findings, *more)
+
+
+def check_models(
+    left: Side,
+    right: Side,
+    inputs: Sequence[np.ndarray],
+    *,
+    keep: bool = False,
+    train: bool = False,
+) -> ModelReport:
+    """Compare two opened models on one batch.
+
+    ``inputs`` are the arrays of one call, in the left side's layout; images are turned
+    for a right side that stores channels elsewhere. The left side's weights are carried
+    over to the right, unless ``keep``: then differing weights are findings. With
+    ``train`` also a pass in training, its gradients and running statistics.
+    Raises ``SideError`` for a model that cannot be run.
+    """
+    ours = left.record(inputs)
+    given, notes, theirs = _first(right, inputs, left.framework)
+    unstable = tuple(_unstable(left, inputs, ours))
+    unstable += tuple(_unstable(right, given, theirs))
+    found = match(ours, theirs)
+    weights: tuple[str, ...] = ()
+    carried = None
+    if not keep:
+        carried, more = _carried(ours, theirs, found)
+        notes += more
+        if carried:
+            carried = {**theirs.recording.weights(), **carried}
+            theirs = right.record(given, weights=carried)
+    evaluated = compare(ours, theirs)
+    broken = tuple(
+        line
+        for side, reading in ((left, ours), (right, theirs))
+        for line in _broken(side, reading)
+    )
+    trained: Compared | None = None
+    moved: tuple[Moved, ...] = ()
+    if train:
+        before = ours.recording.weights()
+        ours_t = left.record(inputs, weights=before, training=True)
+        theirs_t = right.record(
+            given, weights=carried or theirs.recording.weights(), training=True
+        )
+        trained = compare(ours_t, theirs_t)
+        moved = tuple(_statistics(ours_t, theirs_t, theirs))
+        if evaluated.same and trained.same:
+            # Else they follow from what differs already.
+            moved += tuple(_gradients(ours_t, theirs_t))
+    return ModelReport(
+        _described(left, ours),
+        _described(right, theirs),
+        evaluated,
+        trained,
+        moved,
+        unstable,
+        broken,
+        weights,
+        tuple(notes),
+    )
+
+
+def check(
+    left: Any,
+    right: Any,
+    inputs: Any,
+    *,
+    weights: str = "carry",
+    train_steps: int = 0,
+) -> ModelReport:
+    """Compare two live models of frameworks that the caller has imported.
+
+    ``left`` and ``right`` are models of PyTorch, Flax or Keras; ``inputs`` one array or
+    a list of them, in the left side's layout. ``weights``: ``carry`` the left side's to
+    the right (and give the right one's back in the end), or ``keep``. With
+    ``train_steps`` a pass in training is compared as well. Raises ``UserError`` where a
+    model cannot be run.
+    """
+    if weights not in ("carry", "keep"):
+        raise unknown("way of weights", weights, ("carry", "keep"))
+    given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    arrays = [np.asarray(array) for array in given]
+    with tempfile.TemporaryDirectory() as folder:
+        one = at_hand("left", left, Path(folder) / "left")
+        two = at_hand("right", right, Path(folder) / "right")
+        before = [(side, side.get_weights()) for side in (one, two)]
+        keep, train = weights == "keep", bool(train_steps)
+        try:
+            return check_models(one, two, arrays, keep=keep, train=train)
+        finally:
+            for side, held in before:
+                side.set_weights(held)
+
+
+def _described(side: Side, reading: Reading) -> Described:
+    return Described(side.name, side.framework, side.version, len(reading.layers))
+
+
+def _first(
+    right: Side, inputs: Sequence[np.ndarray], framework: str
+) -> tuple[list[np.ndarray], list[str], Reading]:
+    """The right side's first run; the input as it takes it, and what to say of that."""
+    plain = list(inputs)
+    images = [turned(x, framework, right.framework) for x in plain]
+    notes: list[str] = []
+    if any(a is not b for a, b in zip(plain, images, strict=True)):
+        try:
+            reading = right.record(images)
+            where = frontends.get(right.framework).storage("NCHW")
+            notes.append(f"the images were given to the right as {where}")
+            return images, notes, reading
+        except SideError:
+            # It may do the turning itself.
+            pass
+    return plain, notes, right.record(plain)
+
+
+def turned(x: np.ndarray, source: str, target: str) -> np.ndarray:
+    """An image in the layout of another framework; what is no image as it is."""
+    if x.ndim not in (4, 5) or x.dtype.kind != "f":
+        return x
+    letters = "NC" + axes.SPATIAL[x.ndim - 2]
+    before = frontends.get(source).storage(letters)
+    after = frontends.get(target).storage(letters)
+    return x if before == after else axes.transpose(x, before, after)
+
+
+def _unstable(
+    side: Side, inputs: Sequence[np.ndarray], first: Reading
+) -> Iterator[str]:
+    """Whether a second run gives the same, and where it first does not."""
+    second = side.record(inputs, weights=first.recording.weights())
+    if len(first.layers) != len(second.layers):
+        yield f"{side.side}: another run of {side.name} takes other steps"
+        return
+    for a, b in zip(first.layers, second.layers, strict=True):
+        for one, two in zip(a.outputs, b.outputs, strict=True):
+            if not first.recording.seen(one):
+                continue
+            x, y = first.recording.array(one), second.recording.array(two)
+            if x.shape != y.shape or not np.array_equal(
+                x, y, equal_nan=x.dtype.kind == "f"
+            ):
+                words = f"{side.side}: two runs differ, first at {a}"
+                if isinstance(a.op, ops.Dropout):
+                    words += ": dropout is active in evaluation"
+                elif isinstance(a.op, ops.BatchNorm) and a.training:
+                    words += ": it updates its statistics in evaluation"
+                yield words + (f" ({a.source})" if a.source else "")
+                return
+
+
+def _broken(side: Side, reading: Reading) -> Iterator[str]:
+    for layer in reading.layers:
+        for name in layer.outputs:
+            if not reading.recording.seen(name):
+                continue
+            array = reading.recording.array(name)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                what = "NaN" if np.isnan(array).any() else "infinity"
+                yield (
+                    f"{side.side}: {layer} is the first to give {what} ({layer.source})"
+                )
+                return
+
+
+def _carried(
+    ours: Reading, theirs: Reading, found: Match
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The right side's weights made from the left side's, and what was left out."""
+    mine, other = ours.weights(), theirs.weights()
+    canonical = {}
+    for a, b in paired_weights(ours, theirs, found.pairs):
+        if mine[a].shape == other[b].shape:
+            canonical[b] = mine[a]
+    notes = []
+    count = len(canonical)
+    left_out = sorted(set(other) - set(canonical))
+    if count:
+        notes.append(f"{count} weights were carried over from left to right")
+    if left_out:
+        shapes = [f"{name} {other[name].shape}" for name in left_out[:4]]
+        notes.append(f"no partner was found for {', '.join(shapes)} on the right")
+    return theirs.lay_out(canonical), notes
+
+
+def _gradients(ours: Reading, theirs: Reading) -> Iterator[Moved]:
+    """Gradients of matched weights that differ."""
+    exact = any(theirs.recording.dtype(v) == "float64" for v in theirs.outputs)
+    limit = GRADIENTS[exact]
+    mine = ours.weights(ours.recording.gradients())
+    other = theirs.weights(theirs.recording.gradients())
+    total = np.sqrt(sum(float((g**2).sum()) for g in mine.values())) or 1.0
+    for one, two, a, b in _weight_pairs(ours, theirs):
+        what = f"gradient of the {a.rpartition('.')[2]}"
+        if a in mine and b not in other:
+            cause = "none on the right: it is frozen, or the gradient is stopped"
+            yield Moved(what, one, two, float("inf"), cause)
+        elif b in other and a not in mine:
+            cause = "none on the left: it is frozen, or the gradient is stopped"
+            yield Moved(what, one, two, float("inf"), cause)
+        elif a in mine and mine[a].shape == other[b].shape:
+            # A gradient that should be zero is compared with all of them.
+            norm = max(float(np.linalg.norm(mine[a])), 1e-6 * total)
+            size = float(np.linalg.norm(other[b].astype(np.float64) - mine[a])) / norm
+            if not size <= limit:
+                gone = not other[b].any() and mine[a].any()
+                cause = "zero on the right: the gradient is stopped" if gone else ""
+                yield Moved(what, one, two, size, cause)
+
+
+def _weight_pairs(
+    ours: Reading, theirs: Reading
+) -> Iterator[tuple[Layer, Layer, str, str]]:
+    layers = {layer.name: layer for layer in ours.layers}
+    others = {layer.name: layer for layer in theirs.layers}
+    for a, b in paired_weights(ours, theirs, match(ours, theirs).pairs):
+        yield layers[a.rpartition(".")[0]], others[b.rpartition(".")[0]], a, b
+
+
+def _statistics(ours: Reading, theirs: Reading, before: Reading) -> Iterator[Moved]:
+    """Running statistics that the left side's layer would have made otherwise.
+
+    ``before`` is the right side before its pass in training.
+    """
+    held, after = before.weights(), theirs.weights()
+    for one, two, a, b in _weight_pairs(ours, theirs):
+        weight = a.rpartition(".")[2]
+        if weight not in ("mean", "variance") or not isinstance(one.op, ops.BatchNorm):
+            continue
+        x = theirs.value(two.inputs[0])
+        if x is None or b not in held:
+            continue
+        type_ = dataclasses.replace(theirs.types[two.inputs[0]], shape=x.shape)
+        own = {name: held[f"{two.name}.{name}"] for name in ("mean", "variance")}
+
+        def made(op: ops.BatchNorm, own: Any = own, t: Any = type_, x: Any = x) -> Any:
+            site = reference.Site(own, (t,), (t,))
+            return reference.running_statistics(op, site, x.astype(np.float64))
+
+        size = relative(after[b], made(one.op)[weight])
+        if size > 1e-5:
+            if np.array_equal(held[b], after[b]):
+                cause = "it is not updated in training on the right"
+            else:
+                cause = next(
+                    (
+                        words
+                        for words, op in _forms(one.op, two.op)
+                        if relative(after[b], made(op)[weight]) < 1e-5
+                    ),
+                    "",
+                )
+            yield Moved(f"running {weight}", one, two, size, cause)
+
+
+def _forms(a: ops.BatchNorm, b: ops.Op | None) -> Iterator[tuple[str, ops.BatchNorm]]:
+    """Ways to keep running statistics, in words, likeliest first."""
+    momenta = {round(1 - a.momentum, 10), 0.9, 0.99, 0.1, 0.01, 0.999, a.momentum}
+    if isinstance(b, ops.BatchNorm):
+        momenta.add(b.momentum)
+    for unbiased in (a.unbiased, not a.unbiased):
+        for momentum in sorted(momenta, key=lambda m: m != a.momentum):
+            said = []
+            if momentum != a.momentum:
+                said.append(
+                    f"momentum {momentum:g} on the right, {a.momentum:g} on the left"
+                )
+            if unbiased != a.unbiased:
+                said.append(
+                    f"the variance is {'un' if unbiased else ''}biased on the right"
+                )
+            op = dataclasses.replace(a, momentum=momentum, unbiased=unbiased)
+            yield "; ".join(said), op
+
+
+def same_inputs(found: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The arrays of an input file, in order, without the targets ``y``."""
+    arrays = [array for name, array in found.items() if name != "y"]
+    if not arrays:
+        raise UserError("The input file holds no array but y.")
+    return arrays

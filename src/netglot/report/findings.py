@@ -1,0 +1,201 @@
+"""What differs between two models, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from netglot import backends, ops
+from netglot.backend import Gap
+from netglot.check.explain import Cause, Finding
+from netglot.check.models import ModelReport
+from netglot.emit import GapError, emit
+from netglot.errors import UserError
+from netglot.frontends.reading import Layer
+from netglot.graph import Builder
+from netglot.report import words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: The backend in whose words a framework's fix is written.
+BACKENDS = {"pytorch": "pytorch", "flax": "flax", "keras": "keras-tensorflow"}
+#: Findings that are written out; more are counted.
+WRITTEN = 8
+
+
+def show_findings(report: ModelReport, console: Console | None = None) -> None:
+    """Print the verdict, then each difference with its cause."""
+    from rich.console import Console
+
+    console = console or Console()
+    for line in lines(report):
+        style = ""
+        if line.startswith("DIFFERENT"):
+            style = "bold red"
+        elif line.startswith("THE SAME"):
+            style = "bold green"
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def lines(report: ModelReport) -> Iterator[str]:
+    """The whole answer, line by line."""
+    left, right = report.left, report.right
+    yield (
+        f"left: {left.name} ({left.framework} {left.version}); "
+        f"right: {right.name} ({right.framework} {right.version})"
+    )
+    for line in report.unstable:
+        yield f"NOT DETERMINISTIC {line}"
+    for line in report.broken:
+        yield f"NO NUMBER {line}"
+    findings = report.findings
+    if report.same:
+        count = len(report.evaluated.layers)
+        done = ", gradients and running statistics" if report.trained else ""
+        worst = max((size for *_, size, _ in report.evaluated.layers), default=0.0)
+        yield (
+            f"THE SAME: {words.count(count, 'layer')}{done}; largest difference "
+            f"{worst:.0e}"
+        )
+    for finding in findings[:WRITTEN]:
+        yield from _finding(finding, report)
+    if len(findings) > WRITTEN:
+        yield f"and {len(findings) - WRITTEN} more layers (--json has them all)"
+    for moved in report.moved[:WRITTEN]:
+        size = "" if moved.size == float("inf") else f" by {moved.size:.1e}"
+        yield f"DIFFERENT in training: {moved.what} of {moved.left} differs{size}"
+        if moved.cause:
+            yield f"  cause: {moved.cause}"
+    if len(report.moved) > WRITTEN:
+        yield f"and {len(report.moved) - WRITTEN} more gradients (--json has them all)"
+    told = {(moved.left.name, word) for moved in report.moved for word in [moved.cause]}
+    for layer, other, cause in report.evaluated.hidden:
+        if (layer.name, cause.what) in told:
+            continue
+        name = f"{layer.name}" + (f", {other.name} on the right" if other else "")
+        yield f"Also: {cause.what} ({name}); not visible in this forward pass"
+    for side, layer in report.evaluated.unread:
+        yield f"not read: {side} {layer} ({layer.why}); only its values are compared"
+    for note in report.notes:
+        yield f"note: {note}"
+
+
+def _finding(finding: Finding, report: ModelReport) -> Iterator[str]:
+    layer, other = finding.left, finding.right
+    kind = type(layer.op).__name__ if layer and layer.op else ""
+    names = [f"{report.left.framework} `{layer.name}`"] if layer else []
+    if other:
+        names.append(f"{report.right.framework} `{other.name}`")
+    yield (
+        f"DIFFERENT at layer {finding.number} of {finding.of}: "
+        f"{layer.name if layer else ''} ({kind}; {', '.join(names)})"
+    )
+    yield (
+        f"  its inputs agree, its outputs differ by {finding.size:.1e} "
+        f"(rounding: up to {finding.allowed:.0e})"
+    )
+    for index, cause in enumerate(finding.causes):
+        line = f"  cause: {cause.what}" if index == 0 else f"    and: {cause.what}"
+        if index == len(finding.causes) - 1 and finding.left_over is not None:
+            line += f"   [verified: with it the difference is {finding.left_over:.0e}]"
+        yield line
+    if not finding.causes:
+        yield "  cause: nothing that is known gives this"
+        yield f"    {finding.note}"
+    place = other.made or other.source if other else ""
+    wanted = next((cause for cause in finding.causes if cause.wanted), None)
+    fix = ""
+    if wanted and wanted.wanted:
+        backend = BACKENDS[report.right.framework]
+        fix = written(wanted.wanted, wanted.inputs, backend)
+    if fix or place:
+        yield f"  fix:   {fix or 'see'}   {place}".rstrip()
+
+
+def written(op: ops.Op, inputs: tuple[ops.Type, ...], backend: str) -> str:
+    """The line that makes an operation in a framework; empty where it cannot."""
+    from netglot.data import DataSpec
+    from netglot.workloads import Workload
+
+    net = Builder("fix")
+    try:
+        values = [
+            net.input(f"x{i}" if i else "x", t.axes, t.shape[1:], t.dtype)
+            for i, t in enumerate(inputs)
+        ]
+        graph = net.graph(net.add(op, *values, name="layer"))
+        spec = DataSpec("fix", "features", (1,), 2)
+        program = emit(
+            Workload("fix", "", graph, None, spec, batch_size=1), backends.get(backend)
+        )
+    except (GapError, Gap, UserError, ValueError, TypeError):
+        return ""
+    texts = program.source.splitlines()
+    found = [
+        text.strip()
+        for text, (_, nodes) in zip(texts, program.labels, strict=False)
+        if "layer" in nodes
+    ]
+    line = found[0] if found else ""
+    return line.partition(" = ")[2] or line
+
+
+def to_json(report: ModelReport) -> dict[str, Any]:
+    """Every number."""
+
+    def layer(item: Layer | None) -> Any:
+        if item is None:
+            return None
+        return {"name": item.name, "kind": item.kind, "op": repr(item.op)}
+
+    def cause(item: Cause) -> dict[str, Any]:
+        return {
+            "what": item.what,
+            "attribute": item.attribute,
+            "left": repr(item.left),
+            "right": repr(item.right),
+        }
+
+    return {
+        "same": report.same,
+        "left": vars(report.left),
+        "right": vars(report.right),
+        "layers": [
+            {"left": a, "right": b, "difference": size, "allowed": allowed}
+            for a, b, size, allowed in report.evaluated.layers
+        ],
+        "findings": [
+            {
+                "left": layer(finding.left),
+                "right": layer(finding.right),
+                "difference": finding.size,
+                "allowed": finding.allowed,
+                "causes": [cause(item) for item in finding.causes],
+                "left_over": finding.left_over,
+                "note": finding.note,
+            }
+            for finding in report.findings
+        ],
+        "training": [
+            {
+                "what": item.what,
+                "left": layer(item.left),
+                "right": layer(item.right),
+                "difference": item.size,
+                "cause": item.cause,
+            }
+            for item in report.moved
+        ],
+        "hidden": [
+            {"left": layer(a), "right": layer(b), "cause": cause(item)}
+            for a, b, item in report.evaluated.hidden
+        ],
+        "unread": [
+            {"side": side, "layer": layer(item), "why": item.why}
+            for side, item in report.evaluated.unread
+        ],
+        "unstable": list(report.unstable),
+        "broken": list(report.broken),
+        "notes": list(report.notes),
+    }
