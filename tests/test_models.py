@@ -79,7 +79,7 @@ def _compared(
     (folder / "left.py").write_text(LEFT)
     assert old in RIGHT
     (folder / "right.py").write_text(RIGHT.replace(old, new) if old else RIGHT)
-    given = {"shape": (4, 3, 14, 14), "train": True} | more
+    given = {"shape": (4, 3, 14, 14), "steps": 1} | more
     return check_pair(Asked(f"{folder}/left.py:Net", f"{folder}/right.py:Net", **given))  # type: ignore[arg-type]
 
 
@@ -137,7 +137,8 @@ def test_a_stopped_gradient(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_kept(tmp_path: Path) -> None:
-    report = _compared(tmp_path, keep=True, train=False)
+    drawn = "super().__init__()\n        torch.manual_seed(3)"
+    report = _compared(tmp_path, "super().__init__()", drawn, keep=True, steps=0)
     assert not report.same
     assert "another one on the right" in report.findings[0].causes[0].what
 
@@ -187,7 +188,7 @@ from torch import nn
 def build():
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Dropout(0.2),
-        nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, 10),
+        nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 10),
     )
 """
     )

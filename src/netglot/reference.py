@@ -964,7 +964,7 @@ def train_steps(
 # --- Initial weights ------------------------------------------------------------------
 
 
-def _fans(weight: WeightType) -> tuple[int, int]:
+def fans(weight: WeightType) -> tuple[int, int]:
     """Fan in and fan out of a stored weight; see ``recipe.GlorotUniform``."""
     sizes: Any = dict(zip(weight.axes, weight.shape, strict=True))
     pairs = {"GH": ("H", "G"), "GI": ("I", "G"), "VF": ("V", "F")}
@@ -989,7 +989,7 @@ def _drawn(
     if type(initializer) is recipe.Ones:
         return np.ones(shape)
     if type(initializer) is recipe.GlorotUniform:
-        limit = math.sqrt(6 / sum(_fans(weight)))
+        limit = math.sqrt(6 / sum(fans(weight)))
     elif type(initializer) is recipe.Uniform:
         limit = initializer.limit
     else:

@@ -15,11 +15,14 @@ def assert_same(
     *,
     weights: str = "carry",
     train_steps: int = 0,
+    target: Any = None,
 ) -> ModelReport:
     """Assert that two live models compute the same; arguments as of ``netglot.check``.
 
     Raises ``AssertionError`` with each difference, its cause and what to do.
     """
-    report = check(left, right, inputs, weights=weights, train_steps=train_steps)
+    report = check(
+        left, right, inputs, weights=weights, train_steps=train_steps, target=target
+    )
     assert report.same, "\n".join(["the models differ", *lines(report)])
     return report

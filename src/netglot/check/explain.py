@@ -226,8 +226,19 @@ class _Comparison:
         return _through(steps, current)
 
     def step(self, layer: Layer) -> Step:
-        """A layer with its weights."""
-        return _step(layer, self.weights)
+        """A layer with its weights.
+
+        With the right side's where only their sizes differ: those follow from what the
+        layer is given, and that is a finding of another layer.
+        """
+        own = _step(layer, self.weights)
+        j = self.partner.get(self.left.layers.index(layer))
+        other = self.right.layers[j] if j is not None else None
+        if other is not None and other.op == layer.op and own.weights:
+            theirs = _step(other, self.theirs)
+            if _shapes(own) != _shapes(theirs):
+                return theirs
+        return own
 
     # One layer.
 
@@ -454,10 +465,10 @@ class _Segment:
             for j, b in enumerate(self.other)
             if self.paired(a, b)
         }
-        end, theirs = len(self.chain) - 1, len(self.other) - 1
-        loose = end not in partner and theirs not in partner.values()
+        end, last = len(self.chain) - 1, len(self.other) - 1
+        loose = end not in partner and last not in partner.values()
         if self.chain and self.other and loose:
-            partner[end] = theirs
+            partner[end] = last
         for i, a in enumerate(self.chain):
             if i not in partner:
                 if not isinstance(a.op, ops.Dropout | Relabel):
@@ -468,8 +479,12 @@ class _Segment:
             if a.op is None or b.op is None:
                 continue
             if type(a.op) is type(b.op):
+                theirs_held = _step(b, self.whole.theirs)
+                resized = _shapes(self.step(i)) != _shapes(theirs_held)
                 for cause, op in _attributes(a.op, b.op):
-                    step = dataclasses.replace(self.step(i), op=op)
+                    # Weights of another size cannot have been carried over.
+                    held = theirs_held if resized else self.step(i)
+                    step = dataclasses.replace(held, op=op)
                     yield _Edit(self.at(i, cause), (i,), (step,))
                 if a.training != b.training:
                     yield self.trains(i, a, b)
@@ -600,6 +615,10 @@ def _step(layer: Layer, weights: Mapping[str, np.ndarray]) -> Step:
         if source in weights
     }
     return Step(layer.op, own, layer.training)
+
+
+def _shapes(step: Step) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in step.weights.items()}
 
 
 def _name(layer: Layer) -> str:

@@ -10,7 +10,8 @@ times in ways that differ by rounding alone.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,19 +88,49 @@ Quantities = dict[str, np.ndarray]
 _LOSS, _ALL = "loss", "all weights"
 
 
+class Rounding:
+    """The largest relative error that float32 makes at any of some optimizer steps.
+
+    In the loss, in all weights as one vector, and in any single weight: one for all
+    single weights, because what makes the largest errors are rare events, and which
+    weight they strike is chance. ``realize(number)`` takes the steps once more and
+    yields what and how far it is off; it is asked only as often as a difference needs.
+    """
+
+    def __init__(self, realize: Callable[[int], Iterable[tuple[str, float]]]) -> None:
+        """No realization is computed yet."""
+        self._realize, self._count = realize, 0
+        self._largest: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def allowed(self, what: str, size: float, least: float) -> float:
+        """How far ``what`` may be off, at least ``least``.
+
+        Where ``size`` is within what the realizations so far allow, more would only
+        allow more; else all of them are computed.
+        """
+        kind = what if what in (_LOSS, _ALL) else "single weight"
+        with self._lock:
+            while True:
+                found = max(least, ROUNDING * self._largest.get(kind, 0.0))
+                if size <= found or self._count == REALIZATIONS:
+                    return found
+                for each, off in self._realize(self._count):
+                    each = each if each in (_LOSS, _ALL) else "single weight"
+                    self._largest[each] = max(off, self._largest.get(each, 0.0))
+                self._count += 1
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the reference computed: scores, and (loss, weights) after every step.
 
-    ``steps`` are computed in float64. ``rounding`` is the largest relative error that
-    float32 made at any of these steps: in the loss, in all weights as one vector, and
-    in any single weight. One for all single weights, because what makes the largest
-    errors are rare events, and which weight they strike is chance.
+    ``steps`` are computed in float64; ``rounding`` is what float32 does to them.
     """
 
     scores: np.ndarray
     steps: Steps
-    rounding: Mapping[str, float]
+    rounding: Rounding
 
 
 def answer(
@@ -110,7 +141,7 @@ def answer(
     trace = reference.forward(graph, weights, {name: batches[0][0]})
     scores = np.asarray(trace.outputs[0])
     if program.recipe is None:
-        return Answer(scores, (), {})
+        return Answer(scores, (), Rounding(lambda number: ()))
 
     def steps(weights: Mapping[str, np.ndarray], batches: Batches, dtype: Any) -> Steps:
         pairs = [({name: x}, y) for x, y in batches]
@@ -122,14 +153,13 @@ def answer(
 
     exact = steps(weights, batches, np.float64)
     wanted = [_quantities(*step) for step in exact]
-    rounding: dict[str, float] = {}
-    for realization in range(REALIZATIONS):
-        varied = _vary(weights, batches, np.random.default_rng(realization))
+
+    def realize(number: int) -> Iterator[tuple[str, float]]:
+        varied = _vary(weights, batches, np.random.default_rng(number))
         for own, exactly in zip(steps(*varied, np.float32), wanted, strict=True):
-            for what, size in _distances(_quantities(*own), exactly):
-                kind = _kind(what)
-                rounding[kind] = max(size, rounding.get(kind, 0.0))
-    return Answer(scores, exact, rounding)
+            yield from _distances(_quantities(*own), exactly)
+
+    return Answer(scores, exact, Rounding(realize))
 
 
 def _vary(
@@ -172,10 +202,6 @@ def _quantities(loss: float, weights: Mapping[str, np.ndarray]) -> Quantities:
     together = np.concatenate([np.ravel(weights[path]) for path in order])
     single = {path: weights[path] for path in order}
     return {_LOSS: np.array(loss), _ALL: together, **single}
-
-
-def _kind(what: str) -> str:
-    return what if what in (_LOSS, _ALL) else "single weight"
 
 
 def _distances(own: Quantities, wanted: Quantities) -> Iterable[tuple[str, float]]:
@@ -293,7 +319,7 @@ def _compare(
         for what, size in _distances(*pairs):
             allowed = steps
             if program.dtype == "float32":
-                allowed = max(steps, ROUNDING * expected.rounding[_kind(what)])
+                allowed = expected.rounding.allowed(what, size, steps)
             when = f"{'of' if what == _LOSS else 'after'} step {number}{twin}"
             found.append(Difference(f"{what} {when}", size, allowed))
     return found

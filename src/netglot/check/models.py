@@ -14,8 +14,10 @@ import numpy as np
 from netglot import axes, frontends, ops, reference
 from netglot.check.compare import relative
 from netglot.check.explain import Compared, Finding, compare
+from netglot.check.initial import Drawn, compare_initial
 from netglot.check.matching import Match, match, paired_weights
 from netglot.check.sides import Side, SideError, at_hand
+from netglot.check.training import Learned, train
 from netglot.errors import UserError, unknown
 from netglot.frontends.reading import Layer, Reading
 
@@ -50,9 +52,11 @@ class ModelReport:
 
     ``evaluated`` compares one pass in evaluation, ``trained`` one in training (``None``
     where it was not asked for); ``moved`` are gradients and running statistics that
-    differ. ``unstable`` says of a side that gives something else each time; ``broken``
-    where the first value that is no number appears. ``notes`` are for people: what was
-    carried over, how the input was given, what was not looked at.
+    differ; ``learned`` is what optimizer steps came to. ``drawn`` are initial weights
+    of other distributions, which is no difference of the networks. ``unstable`` says of
+    a side that gives something else each time; ``broken`` where the first value that is
+    no number appears. ``notes`` are for people: what was carried over, how the input
+    was given, what was not looked at.
     """
 
     left: Described
@@ -60,17 +64,19 @@ class ModelReport:
     evaluated: Compared
     trained: Compared | None = None
     moved: tuple[Moved, ...] = ()
+    learned: Learned | None = None
+    drawn: tuple[Drawn, ...] = ()
     unstable: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    weights: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
         """Whether nothing at all differs."""
         later = self.trained is None or self.trained.same
-        plain = not (self.moved or self.unstable or self.broken or self.weights)
-        return self.evaluated.same and later and plain
+        steps = self.learned is None or self.learned.same
+        plain = not (self.moved or self.unstable or self.broken)
+        return self.evaluated.same and later and steps and plain
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -89,22 +95,24 @@ def check_models(
     inputs: Sequence[np.ndarray],
     *,
     keep: bool = False,
-    train: bool = False,
+    steps: int = 0,
+    target: np.ndarray | None = None,
 ) -> ModelReport:
     """Compare two opened models on one batch.
 
     ``inputs`` are the arrays of one call, in the left side's layout; images are turned
     for a right side that stores channels elsewhere. The left side's weights are carried
     over to the right, unless ``keep``: then differing weights are findings. With
-    ``train`` also a pass in training, its gradients and running statistics.
-    Raises ``SideError`` for a model that cannot be run.
+    ``steps`` also a pass in training, its gradients and running statistics, and, where
+    both models came with optimizer and loss, so many steps of these on ``target``
+    (drawn where there is none). Raises ``SideError`` for a model that cannot be run.
     """
     ours = left.record(inputs)
     given, notes, theirs = _first(right, inputs, left.framework)
     unstable = tuple(_unstable(left, inputs, ours))
     unstable += tuple(_unstable(right, given, theirs))
     found = match(ours, theirs)
-    weights: tuple[str, ...] = ()
+    drawn = () if keep else tuple(_drawn(ours, theirs, found))
     carried = None
     if not keep:
         carried, more = _carried(ours, theirs, found)
@@ -120,7 +128,8 @@ def check_models(
     )
     trained: Compared | None = None
     moved: tuple[Moved, ...] = ()
-    if train:
+    learned: Learned | None = None
+    if steps:
         before = ours.recording.weights()
         ours_t = left.record(inputs, weights=before, training=True)
         theirs_t = right.record(
@@ -131,15 +140,24 @@ def check_models(
         if evaluated.same and trained.same:
             # Else they follow from what differs already.
             moved += tuple(_gradients(ours_t, theirs_t))
+        if left.trains and right.trains and len(inputs) == 1:
+            pairs = [(a, b) for *_, a, b in _weight_pairs(ours, theirs)]
+            learned, said = train(
+                (left, ours, inputs[0]), (right, theirs, given[0]), pairs, target, steps
+            )
+            notes += [said] if said else []
+        else:
+            notes.append(_untrained(left, right))
     return ModelReport(
         _described(left, ours),
         _described(right, theirs),
         evaluated,
         trained,
         moved,
+        learned,
+        drawn,
         unstable,
         broken,
-        weights,
         tuple(notes),
     )
 
@@ -151,14 +169,16 @@ def check(
     *,
     weights: str = "carry",
     train_steps: int = 0,
+    target: Any = None,
 ) -> ModelReport:
     """Compare two live models of frameworks that the caller has imported.
 
     ``left`` and ``right`` are models of PyTorch, Flax or Keras; ``inputs`` one array or
     a list of them, in the left side's layout. ``weights``: ``carry`` the left side's to
     the right (and give the right one's back in the end), or ``keep``. With
-    ``train_steps`` a pass in training is compared as well. Raises ``UserError`` where a
-    model cannot be run.
+    ``train_steps`` a pass in training is compared as well, and so many optimizer steps
+    where each is given as ``(model, optimizer, loss)``; ``target`` is what the loss is
+    handed. Raises ``UserError`` where a model cannot be run.
     """
     if weights not in ("carry", "keep"):
         raise unknown("way of weights", weights, ("carry", "keep"))
@@ -168,9 +188,15 @@ def check(
         one = at_hand("left", left, Path(folder) / "left")
         two = at_hand("right", right, Path(folder) / "right")
         before = [(side, side.get_weights()) for side in (one, two)]
-        keep, train = weights == "keep", bool(train_steps)
         try:
-            return check_models(one, two, arrays, keep=keep, train=train)
+            return check_models(
+                one,
+                two,
+                arrays,
+                keep=weights == "keep",
+                steps=train_steps,
+                target=None if target is None else np.asarray(target),
+            )
         finally:
             for side, held in before:
                 side.set_weights(held)
@@ -207,6 +233,36 @@ def turned(x: np.ndarray, source: str, target: str) -> np.ndarray:
     before = frontends.get(source).storage(letters)
     after = frontends.get(target).storage(letters)
     return x if before == after else axes.transpose(x, before, after)
+
+
+def _untrained(left: Side, right: Side) -> str:
+    lacking = [side.side for side in (left, right) if not side.trains]
+    if not lacking:
+        return "no optimizer steps: they are taken of models with one input"
+    return (
+        f"no optimizer steps: {' and '.join(lacking)} came without optimizer and loss "
+        "(give model, optimizer, loss)"
+    )
+
+
+def _drawn(ours: Reading, theirs: Reading, found: Match) -> Iterator[Drawn]:
+    """Weights that the two sides draw from other distributions."""
+    mine, other = ours.weights(), theirs.weights()
+    kinds = {
+        f"{layer.name}.{name}": weight
+        for layer in ours.layers
+        if layer.op is not None
+        for name, weight in layer.op.weights(
+            *(ours.types[value] for value in layer.inputs)
+        ).items()
+    }
+    return compare_initial(
+        {
+            a: (mine[a], other[b], kinds[a])
+            for a, b in paired_weights(ours, theirs, found.pairs)
+            if a in kinds and kinds[a].trained and mine[a].shape == other[b].shape
+        }
+    )
 
 
 def _unstable(

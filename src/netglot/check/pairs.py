@@ -37,7 +37,7 @@ class Asked:
     shape: tuple[int, ...] = ()
     vocabulary: int = 0
     keep: bool = False
-    train: bool = False
+    steps: int = 0
     left_python: Path | None = None
     right_python: Path | None = None
     data: Path | None = None
@@ -52,7 +52,7 @@ def check_pair(asked: Asked) -> ModelReport:
 
     Raises ``UserError`` (``SideError``) for what makes that impossible.
     """
-    arrays = _inputs(asked)
+    arrays, target = _inputs(asked)
     kinds = [asked.dtype] if asked.dtype else ["float64", "float32"]
     for number, dtype in enumerate(kinds):
         with contextlib.ExitStack() as stack:
@@ -63,7 +63,12 @@ def check_pair(asked: Asked) -> ModelReport:
                 if asked.against and not asked.inputs:
                     given = [turned(x, "pytorch", left.framework) for x in arrays]
                 report = check_models(
-                    left, right, given, keep=asked.keep, train=asked.train
+                    left,
+                    right,
+                    given,
+                    keep=asked.keep,
+                    steps=asked.steps,
+                    target=target,
                 )
             except SideError:
                 if number == len(kinds) - 1:
@@ -73,17 +78,19 @@ def check_pair(asked: Asked) -> ModelReport:
     raise AssertionError("one precision is always tried")
 
 
-def _inputs(asked: Asked) -> list[np.ndarray]:
+def _inputs(asked: Asked) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """What the models are called with, and the target of their losses, if known."""
     if asked.inputs:
         try:
             with np.load(asked.inputs) as file:
-                return same_inputs(dict(file))
+                return same_inputs(dict(file)), dict(file).get("y")
         except (OSError, ValueError) as error:
             raise UserError(f"{asked.inputs} is no .npz file: {error}.") from error
     if asked.against and not asked.shape:
         workload = workloads.get(asked.against)
         prepared = data.prepare(workload.data, asked.data)
-        return [batches(workload, prepared.path, 1, SIZE)[0][0]]
+        x, y = batches(workload, prepared.path, 1, SIZE)[0]
+        return [x], y
     if not asked.shape:
         raise UserError(
             "Give what the models are called with: --input batch.npz, or --shape "
@@ -92,8 +99,8 @@ def _inputs(asked: Asked) -> list[np.ndarray]:
         )
     random = np.random.default_rng(asked.seed)
     if asked.vocabulary:
-        return [random.integers(0, asked.vocabulary, asked.shape)]
-    return [random.standard_normal(asked.shape).astype(np.float32)]
+        return [random.integers(0, asked.vocabulary, asked.shape)], None
+    return [random.standard_normal(asked.shape).astype(np.float32)], None
 
 
 def _open(

@@ -15,7 +15,9 @@ from netglot.cli.options import runs_programs
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="WORKLOAD | LEFT RIGHT")
 @runs_programs
-@click.option("--train", type=int, help="Optimizer steps of a workload. [10]")
+@click.option(
+    "--train", type=int, help="Optimizer steps. [10 of a workload, none of models]"
+)
 @click.option("--size", type=int, default=32, help="Observations of a step. [32]")
 @click.option("--against", help="A workload that MODEL is compared with.")
 @click.option(
@@ -45,7 +47,8 @@ def command(models: tuple[str, ...], against: str | None, **given: Any) -> int:
     A workload's programs are compared with the reference: every value of the forward
     pass, the loss, every gradient, every weight after each optimizer step. Of two
     models (a function or class of a file that makes one) every layer is compared, and
-    what differs is explained; --train 1 compares a pass in training as well.
+    what differs is explained; --train 10 compares a pass in training as well, and ten
+    steps of the models' own optimizers where a model comes with its optimizer and loss.
     """
     from netglot.errors import UserError
 
@@ -72,7 +75,7 @@ def _models(names: tuple[str, ...], against: str, given: dict[str, Any]) -> int:
             shape=sizes,
             vocabulary=vocabulary,
             keep=given["weights"] == "keep",
-            train=bool(given["train"]),
+            steps=_steps(given["train"], 0),
             left_python=interpreter(given["left_python"] or python),
             right_python=interpreter(given["right_python"] or python),
             data=given["data"],
@@ -88,6 +91,14 @@ def _models(names: tuple[str, ...], against: str, given: dict[str, Any]) -> int:
     return 0 if report.same else 1
 
 
+def _steps(asked: int | None, usual: int) -> int:
+    from netglot.errors import UserError
+
+    if asked is not None and asked < 1:
+        raise UserError(f"--train {asked}: at least 1 is needed.")
+    return usual if asked is None else asked
+
+
 def _programs(workload: str, given: dict[str, Any]) -> int:
     from netglot.check.programs import check_programs
     from netglot.check.settings import Settings
@@ -96,10 +107,9 @@ def _programs(workload: str, given: dict[str, Any]) -> int:
     from netglot.errors import UserError
     from netglot.report.verdicts import show_report
 
-    steps = 10 if given["train"] is None else given["train"]
-    for name, value in (("train", steps), ("size", given["size"])):
-        if value < 1:
-            raise UserError(f"--{name} {value}: at least 1 is needed.")
+    steps = _steps(given["train"], 10)
+    if given["size"] < 1:
+        raise UserError(f"--size {given['size']}: at least 1 is needed.")
     asked = {name: given[name] for name in PROGRAMS}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(

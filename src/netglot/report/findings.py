@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from netglot import backends, ops
 from netglot.backend import Gap
 from netglot.check.explain import Cause, Finding
 from netglot.check.models import ModelReport
+from netglot.check.training import Learned
 from netglot.emit import GapError, emit
 from netglot.errors import UserError
 from netglot.frontends.reading import Layer
@@ -53,6 +55,9 @@ def lines(report: ModelReport) -> Iterator[str]:
     if report.same:
         count = len(report.evaluated.layers)
         done = ", gradients and running statistics" if report.trained else ""
+        if report.learned:
+            count_of = words.count(len(report.learned.losses), "optimizer step")
+            done = f"{done.replace(' and', ',')} and {count_of}"
         worst = max((size for *_, size, _ in report.evaluated.layers), default=0.0)
         yield (
             f"THE SAME: {words.count(count, 'layer')}{done}; largest difference "
@@ -67,6 +72,8 @@ def lines(report: ModelReport) -> Iterator[str]:
         yield f"DIFFERENT in training: {moved.what} of {moved.left} differs{size}"
         if moved.cause:
             yield f"  cause: {moved.cause}"
+    if report.learned:
+        yield from _learned(report.learned)
     if len(report.moved) > WRITTEN:
         yield f"and {len(report.moved) - WRITTEN} more gradients (--json has them all)"
     told = {(moved.left.name, word) for moved in report.moved for word in [moved.cause]}
@@ -75,10 +82,53 @@ def lines(report: ModelReport) -> Iterator[str]:
             continue
         name = f"{layer.name}" + (f", {other.name} on the right" if other else "")
         yield f"Also: {cause.what} ({name}); not visible in this forward pass"
+    for drawn in report.drawn:
+        yield (
+            f"Also: {drawn.weight} starts otherwise: {drawn.right} on the right, "
+            f"{drawn.left} on the left (p = {drawn.p:.0e}); not visible with the same "
+            "weights"
+        )
     for side, layer in report.evaluated.unread:
         yield f"not read: {side} {layer} ({layer.why}); only its values are compared"
     for note in report.notes:
         yield f"note: {note}"
+
+
+def _learned(learned: Learned) -> Iterator[str]:
+    """What optimizer steps have shown."""
+    if not learned.alike:
+        left, right = learned.losses[0]
+        yield (
+            "DIFFERENT in training: the loss of the same weights and batch is "
+            f"{left:.6g} on the left, {right:.6g} on the right"
+        )
+        ours, theirs = (text or "none that is known" for text in learned.formulas)
+        if ours != theirs:
+            yield f"  cause: {theirs} on the right, {ours} on the left"
+    ruled = learned.ruled
+    if not ruled.same:
+        yield (
+            "DIFFERENT in training: for the same gradients the optimizers' steps "
+            f"differ by {ruled.size:.1e}"
+        )
+        for index, cause in enumerate(ruled.causes):
+            line = f"  cause: {cause}" if index == 0 else f"    and: {cause}"
+            if index == len(ruled.causes) - 1:
+                line += (
+                    "   [verified: with it the difference is "
+                    f"{ruled.left_over or 0.0:.0e}]"
+                )
+            yield line
+        if ruled.unknown:
+            yield f"  cause: {ruled.unknown}"
+    elif learned.unexplained:
+        yield (
+            f"DIFFERENT in training: after {words.count(len(learned.losses), 'step')} "
+            f"the weights differ by {learned.size:.1e}, though losses and optimizers "
+            "agree"
+        )
+    for form in ruled.forms:
+        yield f"note: {form}: the frameworks' own forms, which cannot be chosen"
 
 
 def _finding(finding: Finding, report: ModelReport) -> Iterator[str]:
@@ -187,6 +237,15 @@ def to_json(report: ModelReport) -> dict[str, Any]:
             }
             for item in report.moved
         ],
+        "steps": None
+        if report.learned is None
+        else {
+            "losses": [list(pair) for pair in report.learned.losses],
+            "formulas": list(report.learned.formulas),
+            "weights": report.learned.size,
+            "rule": dataclasses.asdict(report.learned.ruled),
+        },
+        "drawn": [dataclasses.asdict(item) for item in report.drawn],
         "hidden": [
             {"left": layer(a), "right": layer(b), "cause": cause(item)}
             for a, b, item in report.evaluated.hidden

@@ -23,6 +23,8 @@ NAME = "flax"
 _CONTAINERS = ("Module", "Sequential", "List", "Dict", "RNNCellBase")
 #: Functions of ``jax.nn`` that are no layers.
 _NO_LAYERS = ("get_scaled_dot_general_config", "initializers")
+#: Layers that an ``nnx.SimpleCell`` hands its type on to.
+_IN_A_CELL = ("dense_i", "dense_h")
 #: Line that made an NNX module, by its identity; the module, so that it stays.
 _MADE = {}  # type: ignore[var-annotated]
 
@@ -183,10 +185,13 @@ def _cast_module(held):
                 "%s: the softmax of its attention is one of float32; in this run it "
                 "is one of float64" % name
             )
-        if isinstance(module, nnx.SimpleCell) and module.dtype == jnp.float32:
-            # Float32 is what nobody has asked for: its default, as of no other cell.
-            for part in (module, module.dense_i, module.dense_h):
-                part.dtype = held.dtype
+        if isinstance(module, (nnx.SimpleCell, nnx.Embed)) and (
+            module.dtype == jnp.float32
+        ):
+            # Float32 is what nobody has asked for: the default, as of no other layer.
+            for part in (module, *(getattr(module, n, None) for n in _IN_A_CELL)):
+                if part is not None:
+                    part.dtype = held.dtype
         elif getattr(module, "dtype", None) == jnp.float32:
             held.notes.append("%s computes in float32 (dtype=float32)" % name)
 
@@ -346,8 +351,7 @@ def _apply(model, weights, inputs, training, marks=None):
         for path, array in weights.items():
             _put(variables[path], array)
         if marks is not None:
-            marks.modules = {id(m): p for p, m in _modules(module)}
-            marks.paths = {id(v): path for path, v in variables.items()}
+            marks.weights = _named(module, variables)
         flags = _flags(type(module).__call__, training, 1 + len(inputs))
         result = module(*inputs, **flags)
         return result, {path: _get(v) for path, v in variables.items()}
@@ -366,6 +370,23 @@ def _apply(model, weights, inputs, training, marks=None):
     flags = _flags(model.thing.func, training, len(args) + len(inputs))
     kwargs = dict(flags, **kwargs)
     return model.thing.func(*args, *inputs, **kwargs), weights
+
+
+def _named(module, variables):
+    """The paths of all weights of every layer, by its path and their own names.
+
+    A layer carries its path: where the model compiles a part itself, others stand for
+    its layers, which are the same but for their identity.
+    """
+    paths = {id(variable): path for path, variable in variables.items()}
+    found = {}
+    for keys, part in _modules(module):
+        part._netglot = ".".join(map(str, keys))
+        own = _weights_of(part).items()
+        found[part._netglot] = {
+            name: paths[id(variable)] for name, variable in own if id(variable) in paths
+        }
+    return found
 
 
 def _flags(function, training, taken):
@@ -422,7 +443,7 @@ def _watched(model, marks, training):
     with contextlib.ExitStack() as stack:
         if model.kind == "nnx":
             made = {
-                path: _MADE[id(module)][0]
+                ".".join(map(str, path)): _MADE[id(module)][0]
                 for path, module in _modules(model.thing)
                 if id(module) in _MADE
             }
@@ -462,18 +483,14 @@ def _nnx_call(owner, marks, training, made):
             return original(self, *args, **kwargs)
 
         speaks = marks is not None and jaxpr.listens(marks) and not marks.inside
-        if not speaks or id(self) not in marks.modules:
+        path = getattr(self, "_netglot", None)
+        if not speaks or path is None:
             return function(*args, **kwargs)
-        path = marks.modules[id(self)]
-        about = {"kind": _kind(owner), "path": ".".join(map(str, path))}
+        about = {"kind": _kind(type(self)), "path": path}
         if layer:
             about.update(
                 attributes=_attributes(self),
-                weights={
-                    own: marks.paths[id(variable)]
-                    for own, variable in _weights_of(self).items()
-                    if id(variable) in marks.paths
-                },
+                weights=marks.weights[path],
                 training=_trains(self, kwargs, training),
                 made=made.get(path, ""),
             )
@@ -482,11 +499,15 @@ def _nnx_call(owner, marks, training, made):
     return changed
 
 
-def _kind(owner):
-    """The name by which people know a class: ``flax.nnx.Linear``."""
+def _kind(cls):
+    """The name by which people know what a class does: ``flax.nnx.Linear``."""
+    owner = _owner(cls) or cls
     for package in ("nnx", "linen"):
         if _is_layer(owner, package):
-            return "flax.%s.%s" % (package, owner.__name__)
+            # What nn.Conv does is written down in a private class below it.
+            public = (c for c in cls.__mro__ if _is_layer(c, package))
+            names = [c.__name__ for c in public if not c.__name__.startswith("_")]
+            return "flax.%s.%s" % (package, names[0] if names else owner.__name__)
     return recorder.full_name(owner)
 
 
@@ -534,7 +555,7 @@ def _linen_call(model, marks, training):
         owner = _owner(type(module))
         layer = _is_layer(owner, "linen")
         path = _linen_path(module)
-        spoken = {"kind": _kind(owner), "path": path}
+        spoken = {"kind": _kind(type(module)), "path": path}
         if layer:
             weights = _linen_weights(module, model.weights)
             spoken.update(

@@ -78,6 +78,8 @@ class Marks:
 
     def __init__(self):
         self.entries, self.done = {}, []
+        #: Paths of the weights of every layer, by its path and their own names.
+        self.weights = {}
         #: Inside of a layer nobody else speaks.
         self.inside = 0
         self.where = [""]
