@@ -16,7 +16,15 @@ import pytest
 import races
 from netglot import backends, emit, workloads
 from netglot.errors import UserError
-from netglot.report import files, notebooks, plots, side_by_side, terminal, words
+from netglot.report import (
+    figures,
+    files,
+    notebooks,
+    plots,
+    side_by_side,
+    terminal,
+    words,
+)
 from netglot.report.summary import summarize
 
 pytestmark = pytest.mark.text
@@ -291,7 +299,7 @@ def test_pictures_are_made_and_are_the_same_again(summary):
     for draw in (plots.loss, plots.phases):
         picture = draw(summary)
         assert picture.startswith(b"\x89PNG") and picture == draw(summary)
-        assert draw(summary, plots.DARK) != picture
+        assert draw(summary, figures.DARK) != picture
 
 
 def test_curve_keeps_to_the_measured_times():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from netglot import data, workloads
+from netglot import backends, data, workloads
 from netglot.check.gate import Verdict
-from netglot.check.gatekeeper import SIZE, STEPS, Exam, Gatekeeper
+from netglot.check.gatekeeper import SIZE, STEPS, Exam, Gatekeeper, initial
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.lineup import Watch, line_up
 from netglot.check.settings import Entry, Settings, entries
-from netglot.check.values import traced
+from netglot.check.values import rounding, traced
+from netglot.emit import Settings as Variant
+from netglot.emit import emit
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Report:
     """What was compared, and what was found of each framework, as asked for.
 
     ``steps`` optimizer steps of ``size`` observations each; 0 for a network that is
-    only run forward.
+    only run forward. ``rounding`` is the relative error that float32 itself makes in
+    each value, where that was measured.
     """
 
     workload: str
@@ -58,6 +61,7 @@ class Report:
     steps: int
     size: int
     checked: tuple[Checked, ...]
+    rounding: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -72,19 +76,26 @@ class Report:
             "steps": self.steps,
             "size": self.size,
             "equal": self.equal,
+            "rounding": dict(self.rounding),
             "checks": [item.to_json() for item in self.checked],
         }
 
 
 def check_programs(
-    settings: Settings, watch: Watch, *, steps: int = STEPS, size: int = SIZE
+    settings: Settings,
+    watch: Watch,
+    *,
+    steps: int = STEPS,
+    size: int = SIZE,
+    measured: bool = False,
 ) -> Report:
     """Compare the programs of a workload with the reference.
 
     Compared are every value of the forward pass, the loss, the gradient of every
     parameter, and every weight after each of ``steps`` optimizer steps on ``size`` real
     observations, with dropout rates 0; in float32, and in float64 where the framework
-    has it. Raises ``UserError`` for what makes all of it impossible; what befalls one
+    has it. With ``measured`` the report has the error of float32 itself in every value
+    as well. Raises ``UserError`` for what makes all of it impossible; what befalls one
     framework stands in its row.
     """
     workload = workloads.get(settings.workload)
@@ -119,4 +130,12 @@ def check_programs(
         steps if workload.recipe else 0,
         size,
         tuple(found[entry.label] for entry in chosen),
+        _rounding(exams[1], prepared, settings.seed) if measured else {},
     )
+
+
+def _rounding(exam: Exam, prepared: data.DataSet, seed: int) -> dict[str, float]:
+    """Of the network in its first forms, as the backend of the reference has it."""
+    program = emit(exam.workload, backends.get("numpy"), Variant("float64", False))
+    (x, _), *_ = exam.batches(program, prepared)
+    return rounding(program.graph, initial(program, seed), x)

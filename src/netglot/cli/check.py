@@ -35,6 +35,11 @@ from netglot.cli.options import runs_programs
 )
 @click.option("--left-python", help="The interpreter of the left model.")
 @click.option("--right-python", help="The interpreter of the right model.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A folder for a page, a heat map (layers by frameworks) and all numbers.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(models: tuple[str, ...], against: str | None, **given: Any) -> int:
     """Compare programs with their definition, or two models with each other.
@@ -116,9 +121,20 @@ def _programs(workload: str, given: dict[str, Any]) -> int:
             workload=workload, out=Path(folder), **programs_settings(asked)
         )
         with watching(quiet=given["as_json"]) as watch:
-            report = check_programs(settings, watch, steps=steps, size=given["size"])
+            report = check_programs(
+                settings,
+                watch,
+                steps=steps,
+                size=given["size"],
+                measured=given["out"] is not None,
+            )
     if given["as_json"]:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:
         show_report(report)
+    if given["out"]:
+        from netglot.report import heat
+
+        page = heat.write(report, given["out"])
+        click.echo(f"report: {page}", err=given["as_json"])
     return 0 if report.equal else 1

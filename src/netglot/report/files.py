@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -13,7 +12,7 @@ from typing import Any
 
 from netglot.race.records import read_race
 from netglot.race.statistics import Estimate
-from netglot.report import plots, words
+from netglot.report import figures, pages, plots, words
 from netglot.report.summary import Row, Run, Summary, summarize
 
 
@@ -371,25 +370,16 @@ def html(summary: Summary, sources: Mapping[str, str]) -> str:
 
     ``sources`` are the programs by label.
     """
-    import jinja2
-
     from netglot.report.code import highlighted, style
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("netglot.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     pictures = []
     for title, draw in (
         ("Loss over time", plots.loss),
         ("Where the time goes", plots.phases),
     ):
-        light, dark = draw(summary, plots.LIGHT), draw(summary, plots.DARK)
+        light, dark = draw(summary, figures.LIGHT), draw(summary, figures.DARK)
         if light and dark:
-            pictures.append((title, _uri(light), _uri(dark)))
+            pictures.append((title, figures.uri(light), figures.uri(dark)))
     details = [
         {
             "row": row,
@@ -402,7 +392,8 @@ def html(summary: Summary, sources: Mapping[str, str]) -> str:
         }
         for row in summary.rows
     ]
-    return environment.get_template("report.html").render(
+    return pages.render(
+        "report.html",
         summary=summary,
         header=header(summary),
         details=details,
@@ -418,10 +409,6 @@ def html(summary: Summary, sources: Mapping[str, str]) -> str:
 
 def _last(row: Row) -> Mapping[str, Any]:
     return row.runs[-1].record if row.runs else {}
-
-
-def _uri(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
 def _confusion(row: Row) -> dict[str, Any] | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from netglot.report import words
+from netglot.report import figures, words
 from netglot.report.summary import PHASES, Row, Summary
 
 #: The palette of Okabe and Ito ("Color Universal Design", 2008), which colour-blind
@@ -20,19 +18,6 @@ STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 PHASE_COLOURS = ("#B8B8B8", "#E69F00", "#CC79A7", "#D55E00", "#0072B2", "#009E73")
 #: From this ratio of the slowest to the fastest on, the time is drawn in logarithms.
 WIDE = 5.0
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colours of paper and ink."""
-
-    paper: str
-    ink: str
-    faint: str
-
-
-LIGHT = Look("#ffffff", "#1c1c1c", "#d9d9d9")
-DARK = Look("#16181d", "#e6e6e6", "#3a3f49")
 
 
 def curve(
@@ -58,7 +43,7 @@ def curve(
     return times, smooth
 
 
-def loss(summary: Summary, look: Look = LIGHT) -> bytes | None:
+def loss(summary: Summary, look: figures.Look = figures.LIGHT) -> bytes | None:
     """A PNG of the loss over time, a line per framework; None without any loss."""
     drawn = []
     for row in summary.rows:
@@ -71,7 +56,7 @@ def loss(summary: Summary, look: Look = LIGHT) -> bytes | None:
         drawn.append((row, times, values))
     if not drawn:
         return None
-    figure, axes = _figure(9.6, 4.8, look)
+    figure, axes = figures.figure(9.6, 4.8, look)
     looks = list(itertools.product(STYLES, COLOURS))
     for (row, times, values), (style, colour) in zip(drawn, itertools.cycle(looks)):
         mark = "" if row.rank else f" ({row.unranked})"
@@ -100,7 +85,7 @@ def loss(summary: Summary, look: Look = LIGHT) -> bytes | None:
     axes.set_xlabel("seconds of training, compilation included")
     axes.set_ylabel("training loss, smoothed")
     axes.grid(True, color=look.faint, linewidth=0.6)
-    _title(figure, f"Loss over time: {summary.heading}", look)
+    figures.title(figure, f"Loss over time: {summary.heading}", look)
     legend = axes.legend(
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
@@ -112,21 +97,21 @@ def loss(summary: Summary, look: Look = LIGHT) -> bytes | None:
     )
     legend.set_title("rank, framework", prop={"size": 9})
     legend.get_title().set_color(look.ink)
-    _footnote(
+    figures.footnote(
         figure,
         "Run nearest to the median. The bar marks the end of the first step, the dot "
         "the end of training;\nthe steps in between share the measured time equally.",
         look,
     )
-    return _png(figure)
+    return figures.png(figure)
 
 
-def phases(summary: Summary, look: Look = LIGHT) -> bytes | None:
+def phases(summary: Summary, look: figures.Look = figures.LIGHT) -> bytes | None:
     """A PNG of the phases as stacked bars, a bar per framework; None without runs."""
     rows = [row for row in summary.rows if row.phases]
     if not rows:
         return None
-    figure, axes = _figure(9.6, 1.9 + 0.42 * len(rows), look)
+    figure, axes = figures.figure(9.6, 1.9 + 0.42 * len(rows), look)
     totals = [sum(row.phases.values()) for row in rows]
     # One far slower framework would press all others into the margin.
     ordered = sorted(totals)
@@ -175,10 +160,10 @@ def phases(summary: Summary, look: Look = LIGHT) -> bytes | None:
         columnspacing=1.4,
         borderaxespad=0.2,
     )
-    _title(figure, f"Where the time goes: {summary.heading}", look)
+    figures.title(figure, f"Where the time goes: {summary.heading}", look)
     if cut < ordered[-1]:
-        _footnote(figure, "A bar with an arrow is cut at the margin.", look)
-    return _png(figure)
+        figures.footnote(figure, "A bar with an arrow is cut at the margin.", look)
+    return figures.png(figure)
 
 
 def _cut(ordered: Sequence[float]) -> float:
@@ -195,24 +180,6 @@ def _before(row: Row, title: str) -> float:
     return sum(row.phases.get(t, 0.0) for t in earlier)
 
 
-def _figure(width: float, height: float, look: Look) -> tuple[Any, Any]:
-    """A figure and its axes, without a window and without pyplot's global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=look.paper)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor=look.paper)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(look.faint)
-    axes.tick_params(colors=look.ink, labelsize=9)
-    axes.xaxis.label.set(color=look.ink, size=10)
-    axes.yaxis.label.set(color=look.ink, size=10)
-    return figure, axes
-
-
 def _plain_numbers(axis: Any) -> None:
     """0.1, 2 and 50 instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -220,20 +187,3 @@ def _plain_numbers(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _title(figure: Any, text: str, look: Look) -> None:
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11, color=look.ink)
-
-
-def _footnote(figure: Any, text: str, look: Look) -> None:
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=look.ink, alpha=0.75)
-
-
-def _png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    # No date inside: the same records give the same bytes.
-    figure.savefig(
-        file, dpi=140, facecolor=figure.get_facecolor(), metadata={"Software": None}
-    )
-    return file.getvalue()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from netglot.backend import STEPS, Program
 from netglot.emit import function_name
 from netglot.errors import UserError, unknown
+from netglot.report import pages
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -544,17 +545,8 @@ def _cell(code: Sequence[str]) -> str:
 
 def _html(programs: Sequence[Program], steps: Sequence[str]) -> str:
     """One page: a table with a column per program and a row per layer."""
-    import jinja2
-
     from netglot.report.code import highlighted, style
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("netglot.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     # Highlighted whole, so that strings of several lines keep their colour.
     lines = [_spans_closed(highlighted(p.source).split("\n")) for p in programs]
     sections: list[dict[str, Any]] = []
@@ -574,7 +566,8 @@ def _html(programs: Sequence[Program], steps: Sequence[str]) -> str:
                 for i, row in enumerate(of_step)
             ]
             sections.append({"title": TITLES[step], "rows": cells})
-    return environment.get_template("side_by_side.html").render(
+    return pages.render(
+        "side_by_side.html",
         heading=_heading(programs),
         titles=[_title(program) for program in programs],
         sections=sections,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from netglot.check.compare import Difference
@@ -20,7 +20,8 @@ GROUPS = (
 )
 #: The largest number of differences that are listed of one framework.
 LISTED = 8
-_TWIN, _VALUE = " (float64)", "output of "
+#: How the name of a difference in float64 ends, and that of a value begins.
+TWIN, VALUE = " (float64)", "output of "
 
 
 def show_report(report: Report, console: Console | None = None) -> None:
@@ -28,22 +29,28 @@ def show_report(report: Report, console: Console | None = None) -> None:
     from rich.console import Console
 
     console = console or Console()
-    console.print(_heading(report), style="bold", highlight=False)
+    console.print(heading(report), style="bold", highlight=False)
     console.print(_table(report))
     for item in report.checked:
-        for line in _reasons(item):
+        for line in reasons(item):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    forms: dict[str, list[str]] = {}
-    for item in report.checked:
-        told = (item.verdict and item.verdict.forms) or {}
-        for name, form in told.items():
-            forms.setdefault(f"{name}: {form}", []).append(item.title)
-    for form, titles in forms.items():
-        text = f"form: {form} ({words.listing(titles)}); the reference computes it too"
+    for text in forms(report):
         console.print(text, style="dim", highlight=False)
 
 
-def _heading(report: Report) -> str:
+def forms(report: Report) -> Iterator[str]:
+    """The forms of operations in which some frameworks were compared, a line each."""
+    found: dict[str, list[str]] = {}
+    for item in report.checked:
+        told = (item.verdict and item.verdict.forms) or {}
+        for name, form in told.items():
+            found.setdefault(f"{name}: {form}", []).append(item.title)
+    for form, titles in found.items():
+        yield f"form: {form} ({words.listing(titles)}); the reference computes it too"
+
+
+def heading(report: Report) -> str:
+    """The workload, its data and what was compared."""
     done = f"{words.count(report.steps, 'step')} of {report.size} observations"
     if not report.steps:
         done = "forward"
@@ -83,13 +90,13 @@ def _row(found: Sequence[Difference], dtype: str, groups: Sequence[str]) -> list
             item.size
             for item in found
             if item.what.startswith(names)
-            and item.what.endswith(_TWIN) == (dtype == "float64")
+            and item.what.endswith(TWIN) == (dtype == "float64")
         ]
         cells.append(f"{max(sizes):.0e}" if sizes else "")
     return cells
 
 
-def _reasons(item: Checked) -> list[str]:
+def reasons(item: Checked) -> list[str]:
     """Why a framework is not equal: the error, or the first differences."""
     if item.error:
         return [f"{item.title}: {item.error}"]
@@ -98,7 +105,7 @@ def _reasons(item: Checked) -> list[str]:
     if not wrong:
         return []
     # Where the float64 twin differs, a formula is wrong, and the rest follows from it.
-    twins = [difference for difference in wrong if difference.what.endswith(_TWIN)]
+    twins = [difference for difference in wrong if difference.what.endswith(TWIN)]
     shown = (twins or wrong)[:LISTED]
     lines = [f"{item.title}: {len(wrong)} of {len(found)} compared differ"]
     lines += _place(item)
@@ -115,12 +122,12 @@ def _place(item: Checked) -> list[str]:
         values = [
             difference
             for difference in found
-            if difference.what.startswith(_VALUE)
-            and difference.what.endswith(_TWIN) == twin
+            if difference.what.startswith(VALUE)
+            and difference.what.endswith(TWIN) == twin
         ]
         for number, difference in enumerate(values, start=1):
             if not difference.equal:
-                name = difference.what.removeprefix(_VALUE).removesuffix(_TWIN)
+                name = difference.what.removeprefix(VALUE).removesuffix(TWIN)
                 before = "all before it agree" if number > 1 else "its input is given"
                 place = f"value {number} of {len(values)}"
                 return [f"    first at {name} ({place}; {before})"]
