@@ -103,7 +103,6 @@ def test_the_same_in_other_words(tmp_path: Path) -> None:
         ),
         ("x = (torch.relu", "x = (torch.nn.functional.gelu", "relu_3", "Gelu"),
         ("6, (3, 3), 2)", "6, (3, 3), 2, bias=False)", "conv2", "bias"),
-        ("log()", "log() * 2", "log_softmax", "Scale"),
     ],
 )
 def test_one_mistake_is_found_and_named(
@@ -116,6 +115,14 @@ def test_one_mistake_is_found_and_named(
     assert cause in first.causes[0].what
     assert first.left_over is not None and first.left_over < 1e-9
     assert len(report.findings) == 1
+
+
+def test_what_nothing_explains_is_said(tmp_path: Path) -> None:
+    """Five functions of the right side stand for one layer of the left."""
+    report = _compared(tmp_path, "log()", "log() * 2")
+    (finding,) = report.findings
+    assert finding.left and finding.left.name == "log_softmax" and not finding.causes
+    assert "16 of 16 values differ; most at" in finding.note
 
 
 def test_what_only_training_shows(tmp_path: Path) -> None:

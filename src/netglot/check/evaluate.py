@@ -12,7 +12,7 @@ import numpy as np
 
 from netglot import reference
 from netglot.frontends.reading import Relabel
-from netglot.ops import Op, Type
+from netglot.ops import Gelu, Op, Type
 
 #: A value: canonical axes, and the numbers.
 Known = tuple[Type, np.ndarray]
@@ -76,3 +76,20 @@ def chain(steps: Sequence[Step], *inputs: Known, dtype: Any = np.float64) -> Kno
     for step in steps:
         current = (compute(step, *current, dtype=dtype),)
     return current[0]
+
+
+def narrow(step: Step) -> Step:
+    """A step whose own numbers are those of float32, as its constants are."""
+    changed: dict[str, Any] = {
+        field.name: float(np.float32(value))
+        for field in dataclasses.fields(step.op)
+        if isinstance(value := getattr(step.op, field.name), float)
+    }
+    if isinstance(step.op, Gelu) and step.how is None:
+        return dataclasses.replace(step, how=_narrow_gelu)
+    return dataclasses.replace(step, op=dataclasses.replace(step.op, **changed))
+
+
+def _narrow_gelu(op: Gelu, site: reference.Site, x: np.ndarray) -> np.ndarray:
+    # The root of two (or of two over pi) moves the argument by as much.
+    return reference.MEANING[Gelu](op, site, x * float(np.float32(2**0.5)) / 2**0.5)

@@ -19,7 +19,7 @@ import numpy as np
 
 from netglot import ops
 from netglot.check.compare import relative
-from netglot.check.evaluate import Known, Step, compute, known
+from netglot.check.evaluate import Known, Step, compute, known, narrow
 from netglot.check.matching import Match, match, paired_weights
 from netglot.check.variants import Variant, variants
 from netglot.frontends.reading import Layer, Reading, Relabel
@@ -30,6 +30,8 @@ EXACT = 1e-9
 #: In float32: this many times the error that float32 makes in that layer on that input,
 #: and at least so much.
 ROUNDING, LEAST = 8.0, 2e-6
+#: Where the numbers of a layer (a slope, a factor) are of float32 even in float64.
+NARROW = ("on tensorflow",)
 #: Attributes that an evaluation does not show.
 TRAINING = ("momentum", "unbiased", "rate", "forget_bias")
 #: So many layers may be one on the other side.
@@ -107,6 +109,8 @@ class _Edit:
     place: tuple[int, ...]
     steps: tuple[Step, ...] | None
     before: tuple[Step, ...] = ()
+    #: Weights of the step that are others, where that is all.
+    weights: Mapping[str, np.ndarray] | None = None
 
 
 def compare(
@@ -146,6 +150,9 @@ class _Comparison:
         kinds = {left.recording.dtype(v) for v in right.outputs if v in left.native}
         kinds |= {right.recording.dtype(v) for v in right.outputs}
         self.exact = "float64" in kinds
+        self.narrow = any(
+            reading.recording.version.endswith(NARROW) for reading in (left, right)
+        )
 
     def compared(self) -> Compared:
         findings, layers = [], []
@@ -314,8 +321,10 @@ class _Comparison:
                 continue
             if a.outputs[0] not in self.values:
                 continue
-            for cause, _ in _attributes(a.op, b.op):
-                if (i, cause.attribute) not in self.used:
+            for cause, op in _attributes(a.op, b.op):
+                if (i, cause.attribute) in self.used:
+                    continue
+                if cause.attribute in TRAINING or self.unseen(a, b, op):
                     yield a, b, cause
         sides = (
             (self.left, self.match.left, "left"),
@@ -327,6 +336,21 @@ class _Comparison:
                 if isinstance(layer.op, ops.Dropout) and layer.op.rate:
                     words = f"dropout {layer.op.rate:g} on the {side} only"
                     yield layer, None, Cause(words)
+
+    def unseen(self, a: Layer, b: Layer, op: Op) -> bool:
+        """Whether another attribute changes nothing here.
+
+        Else what it does is taken back elsewhere, as padding by a layer before.
+        """
+        target = self.right.value(b.outputs[0])
+        segment = _Segment(self, a.outputs[0], b.outputs[0])
+        place = next((k for k, layer in enumerate(segment.chain) if layer is a), None)
+        if target is None or place is None:
+            return False
+        steps = list(segment.plain)
+        steps[place] = dataclasses.replace(steps[place], op=op)
+        size, allowed = segment.difference(steps, target)
+        return size <= allowed
 
 
 class _Segment:
@@ -342,7 +366,7 @@ class _Segment:
         self.chain = [] if beyond else self.upstream(left, whole.made, a, names)
         shared = set(whole.values.values())
         self.other = self.upstream(right, whole.made_right, b, shared)
-        self.plain: tuple[Step, ...] | None = tuple(map(whole.step, self.chain))
+        self.plain: tuple[Step, ...] = tuple(map(whole.step, self.chain))
 
     @staticmethod
     def upstream(
@@ -363,10 +387,9 @@ class _Segment:
         return tuple(self.whole.value(v) for v in names)
 
     def difference(
-        self, steps: Sequence[Step] | None, target: np.ndarray
+        self, steps: Sequence[Step], target: np.ndarray
     ) -> tuple[float, float]:
         """How far the steps are from what was seen, and how far they may be."""
-        assert steps is not None
         try:
             inputs = self.inputs()
             _, array = _through(steps, inputs)
@@ -376,13 +399,29 @@ class _Segment:
             array = array.reshape(target.shape)
         size = relative(target, array)
         if self.whole.exact:
-            return size, EXACT
+            return size, self.exactly(steps, inputs, array)
         try:
             _, rough = _through(steps, inputs, np.float32)
             error = relative(rough.reshape(array.shape), array)
         except (ValueError, KeyError, IndexError, TypeError):
             error = 0.0
         return size, max(LEAST, ROUNDING * error)
+
+    def exactly(
+        self, steps: Sequence[Step], inputs: tuple[Known, ...], array: np.ndarray
+    ) -> float:
+        """What float64 may be off: more where a framework keeps numbers in float32.
+
+        How much, is measured: by how far the layer's own numbers move it when they are
+        rounded.
+        """
+        if not self.whole.narrow:
+            return EXACT
+        try:
+            _, rough = _through(list(map(narrow, steps)), inputs)
+        except (ValueError, KeyError, IndexError, TypeError):
+            return EXACT
+        return max(EXACT, 2 * relative(rough.reshape(array.shape), array))
 
     def explain(
         self, target: np.ndarray, allowed: float
@@ -429,12 +468,16 @@ class _Segment:
 
     def edited(self, edits: Sequence[_Edit]) -> list[Step] | None:
         """The steps after some edits; None where two change the same in two ways."""
-        assert self.plain is not None
         result: list[Step] = []
         for index, step in enumerate(self.plain):
             mine = [edit for edit in edits if edit.place == (index,)]
             replaced: tuple[Step, ...] = (step,)
             for edit in mine:
+                if edit.weights is not None and replaced:
+                    held = {**replaced[0].weights, **edit.weights}
+                    first = dataclasses.replace(replaced[0], weights=held)
+                    replaced = (first, *replaced[1:])
+                    continue
                 if edit.steps is None:
                     continue
                 if edit.cause.attribute and len(replaced) == 1 and edit.steps:
@@ -510,7 +553,6 @@ class _Segment:
         return dataclasses.replace(cause, wanted=layer.op, inputs=types, layer=layer)
 
     def step(self, i: int) -> Step:
-        assert self.plain is not None
         return self.plain[i]
 
     def paired(self, a: Layer, b: Layer) -> bool:
@@ -542,17 +584,14 @@ class _Segment:
                 continue
             # Both were in one precision or the other.
             if relative(theirs[name], ours[name]) > 1e-6:
-                new = {**ours, name: theirs[name]}
                 how = _relation(ours[name], theirs[name])
                 cause = Cause(
                     f"the {name} is another one on the right{how}", layer=self.chain[i]
                 )
-                step = dataclasses.replace(self.step(i), weights=new)
-                yield _Edit(cause, (i,), (step,))
+                yield _Edit(cause, (i,), None, weights={name: theirs[name]})
 
     def known(self) -> Iterator[_Edit]:
         """The known variants of every operation of the segment."""
-        assert self.plain is not None
         inputs: tuple[Known, ...]
         try:
             inputs = self.inputs()
@@ -579,7 +618,7 @@ class _Segment:
     def example(self, target: np.ndarray) -> str:
         """Where it differs most, for what nothing explains."""
         try:
-            _, array = _through(self.plain or (), self.inputs())
+            _, array = _through(self.plain, self.inputs())
         except (ValueError, KeyError, IndexError, TypeError) as error:
             return f"the left side's layer cannot be computed on these inputs: {error}"
         if array.shape != target.shape:

@@ -259,7 +259,7 @@ def open_file(
     timeout: float | None = None,
 ) -> tuple[Side, Worker]:
     """The model that ``theirs.py:build`` makes, in a worker of its framework."""
-    path, name = split_name(text)
+    path, _ = split_name(text)
     backend = backends.get(framework_for(path))
     if python:
         environment = envs.here(backend.env, python, side)
@@ -273,12 +273,33 @@ def open_file(
         name=text,
     )
     try:
-        asked = Elsewhere(worker, side, timeout)
-        answer = asked.ask(
-            "open_file", path=str(path.resolve()), name=name, seed=seed, dtype=dtype
+        opened = open_in(
+            worker, side, text, folder, dtype=dtype, seed=seed, timeout=timeout
         )
     except BaseException:
         worker.close()
         raise
+    return opened, worker
+
+
+def open_in(
+    worker: Worker,
+    side: str,
+    text: str,
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    seed: int = 0,
+    timeout: float | None = None,
+) -> Side:
+    """The model that ``theirs.py:build`` makes, in a worker that is already there.
+
+    A worker can hold many; files of one name are one module to it.
+    """
+    path, name = split_name(text)
+    asked = Elsewhere(worker, side, timeout)
+    answer = asked.ask(
+        "open_file", path=str(path.resolve()), name=name, seed=seed, dtype=dtype
+    )
     inside = Path(tempfile.mkdtemp(dir=folder, prefix=f"{side}-{dtype}-"))
-    return Side.opened(side, text, asked, answer, inside), worker
+    return Side.opened(side, text, asked, answer, inside)

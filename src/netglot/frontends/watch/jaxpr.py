@@ -209,11 +209,11 @@ def trace(function, weights, inputs, marks):
     """The trace of ``function(weights, inputs)``, a list of arrays.
 
     Functions that the model compiles itself are kept by JAX with the marks of another
-    run; where marks are missing, all is traced once more without what was kept.
+    run; where there are such, all is traced once more without what was kept.
     """
     with listening(marks):
         closed = jax.make_jaxpr(function)(weights, inputs)
-    if _marks_of(closed.jaxpr) >= set(marks.entries):
+    if _marks_of(closed.jaxpr) == set(marks.entries):
         return closed
     jax.clear_caches()
     marks.entries.clear()
