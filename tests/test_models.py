@@ -123,6 +123,7 @@ def test_what_nothing_explains_is_said(tmp_path: Path) -> None:
     (finding,) = report.findings
     assert finding.left and finding.left.name == "log_softmax" and not finding.causes
     assert "16 of 16 values differ; most at" in finding.note
+    assert "observation 0, 25% of its numbers" in finding.note
 
 
 def test_what_only_training_shows(tmp_path: Path) -> None:

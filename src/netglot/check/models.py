@@ -21,6 +21,8 @@ from netglot.check.training import Learned, train
 from netglot.errors import UserError, unknown
 from netglot.frontends.reading import Layer, Reading
 
+#: So many single observations are tried for the smallest input that differs.
+SMALLER = 4
 #: Relative difference of gradients and running statistics that counts as the same.
 GRADIENTS = {True: 1e-8, False: 1e-3}
 
@@ -121,6 +123,8 @@ def check_models(
             carried = {**theirs.recording.weights(), **carried}
             theirs = right.record(given, weights=carried)
     evaluated = compare(ours, theirs)
+    if any(not finding.causes for finding in evaluated.findings):
+        evaluated = _with_example(evaluated, left, right, inputs, given)
     broken = tuple(
         line
         for side, reading in ((left, ours), (right, theirs))
@@ -233,6 +237,61 @@ def turned(x: np.ndarray, source: str, target: str) -> np.ndarray:
     before = frontends.get(source).storage(letters)
     after = frontends.get(target).storage(letters)
     return x if before == after else axes.transpose(x, before, after)
+
+
+def _with_example(
+    evaluated: Compared,
+    left: Side,
+    right: Side,
+    inputs: Sequence[np.ndarray],
+    given: Sequence[np.ndarray],
+) -> Compared:
+    """The same findings; of those without a cause, a smallest input that shows them.
+
+    Both sides are run on single observations, as they are and with all numbers but the
+    first half set to 0, and so on, as long as the layer still differs.
+    """
+    as_given = all(a is b for a, b in zip(inputs, given, strict=True))
+
+    def other(x: np.ndarray) -> np.ndarray:
+        return x if as_given else turned(x, left.framework, right.framework)
+
+    wanted = {f.left.name for f in evaluated.findings if f.left and not f.causes}
+    found: dict[str, str] = {}
+    for index in range(min(len(inputs[0]), SMALLER)):
+        row = slice(index, index + 1)
+        for kept in (1.0, 0.5, 0.25):
+            rows = [_thinned(x[row], kept) for x in inputs]
+            try:
+                less = compare(left.record(rows), right.record(list(map(other, rows))))
+            except SideError:
+                break
+            names = {f.left.name for f in less.findings if f.left}
+            if not names & wanted:
+                break
+            much = "" if kept == 1 else f", {kept:.0%} of its numbers, the others 0,"
+            for name in names & wanted:
+                found[name] = f"observation {index}{much} alone shows it"
+        if wanted <= found.keys():
+            break
+    findings = [
+        dataclasses.replace(
+            f, note="; ".join(filter(None, (f.note, found[f.left.name])))
+        )
+        if f.left and f.left.name in found and not f.causes
+        else f
+        for f in evaluated.findings
+    ]
+    return dataclasses.replace(evaluated, findings=tuple(findings))
+
+
+def _thinned(x: np.ndarray, kept: float) -> np.ndarray:
+    """The first numbers of an observation, the others 0; indices stay."""
+    if kept == 1 or x.dtype.kind != "f":
+        return x
+    flat = x.reshape(-1).copy()
+    flat[max(1, int(kept * flat.size)) :] = 0
+    return flat.reshape(x.shape)
 
 
 def _untrained(left: Side, right: Side) -> str:
