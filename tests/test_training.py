@@ -198,7 +198,7 @@ def test_losses_are_named() -> None:
 def test_distributions_are_named(name: str, draw) -> None:
     weight = WeightType("OI", (80, 50), "kernel")
     array = draw(np.random.default_rng(3))
-    assert initial.named(array, weight).startswith(name)
+    assert str(initial.named(array, weight)).startswith(name)
     again = draw(np.random.default_rng(4))
     assert not list(initial.compare_initial({"w": (array, again, weight)}))
     other = np.random.default_rng(5).uniform(-0.3, 0.3, (80, 50))

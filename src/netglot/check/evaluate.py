@@ -12,7 +12,7 @@ import numpy as np
 
 from netglot import reference
 from netglot.frontends.reading import Relabel
-from netglot.ops import Gelu, Op, Type
+from netglot.ops import Gelu, Op, Type, Upsample
 
 #: A value: canonical axes, and the numbers.
 Known = tuple[Type, np.ndarray]
@@ -87,7 +87,13 @@ def narrow(step: Step) -> Step:
     }
     if isinstance(step.op, Gelu) and step.how is None:
         return dataclasses.replace(step, how=_narrow_gelu)
+    if isinstance(step.op, Upsample) and step.op.mode == "bilinear":
+        return dataclasses.replace(step, how=_narrow_upsample)
     return dataclasses.replace(step, op=dataclasses.replace(step.op, **changed))
+
+
+def _narrow_upsample(op: Upsample, site: reference.Site, x: np.ndarray) -> np.ndarray:
+    return reference.MEANING[Upsample](op, site, x.astype(np.float32))
 
 
 def _narrow_gelu(op: Gelu, site: reference.Site, x: np.ndarray) -> np.ndarray:

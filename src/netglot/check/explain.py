@@ -20,7 +20,7 @@ import numpy as np
 from netglot import ops
 from netglot.check.compare import relative
 from netglot.check.evaluate import Known, Step, compute, known, narrow
-from netglot.check.matching import Match, match, paired_weights
+from netglot.check.matching import Match, match, other_biases, paired_weights
 from netglot.check.variants import Variant, variants
 from netglot.frontends.reading import Layer, Reading, Relabel
 from netglot.ops import Op, Type
@@ -139,8 +139,10 @@ class _Comparison:
         self.partner = dict(self.match.pairs)
         self.values = dict(zip(left.inputs, right.inputs, strict=False))
         for i, j in self.match.pairs:
-            pairs = zip(left.layers[i].outputs, right.layers[j].outputs, strict=False)
-            self.values |= dict(pairs)
+            a, b = left.layers[i], right.layers[j]
+            if getattr(a.op, "returns", "") == getattr(b.op, "returns", ""):
+                # Else one takes the last step later: what follows is compared.
+                self.values |= dict(zip(a.outputs, b.outputs, strict=False))
         self.made = {v: i for i, a in enumerate(left.layers) for v in a.outputs}
         self.made_right = {v: j for j, b in enumerate(right.layers) for v in b.outputs}
         outputs = zip(left.outputs, right.outputs, strict=False)
@@ -236,16 +238,40 @@ class _Comparison:
         """A layer with its weights.
 
         With the right side's where only their sizes differ: those follow from what the
-        layer is given, and that is a finding of another layer.
+        layer is given, and that is a finding of another layer. Also where they are the
+        same but for the rounding of float32, in which weights are kept.
         """
         own = _step(layer, self.weights)
         j = self.partner.get(self.left.layers.index(layer))
         other = self.right.layers[j] if j is not None else None
-        if other is not None and other.op == layer.op and own.weights:
-            theirs = _step(other, self.theirs)
-            if _shapes(own) != _shapes(theirs):
-                return theirs
-        return own
+        if other is None or not own.weights or type(other.op) is not type(layer.op):
+            return own
+        theirs = _step(other, self.theirs)
+        if other.op == layer.op and _shapes(own) != _shapes(theirs):
+            return theirs
+        converted = other_biases(layer, other, self.weights)
+        if converted and all(
+            _like(theirs.weights[name], array)
+            for name, array in converted.items()
+            if name in theirs.weights
+        ):
+            # Another form of the same biases.
+            bias: Any = getattr(other.op, "bias", None)
+            op: Any = layer.op
+            own = dataclasses.replace(
+                own,
+                op=dataclasses.replace(op, bias=bias),
+                weights={
+                    **own.weights,
+                    **{n: theirs.weights[n] for n in converted if n in theirs.weights},
+                },
+            )
+        near = {
+            name: theirs.weights[name]
+            for name, array in own.weights.items()
+            if name in theirs.weights and _like(theirs.weights[name], array)
+        }
+        return dataclasses.replace(own, weights={**own.weights, **near})
 
     # One layer.
 
@@ -295,7 +321,9 @@ class _Comparison:
         size, allowed = segment.difference(segment.plain, target)
         if size <= allowed:
             return None, size, allowed
-        if not layer.weights and a in self.values and self.grouped(a, later):
+        resized = j is not None and self.left.types[a].shape != self.right.types[b].shape
+        loose = not layer.weights or resized
+        if loose and a in self.values and self.grouped(a, later):
             return None, 0.0, allowed
         finding = Finding(layer, theirs, number, total, size, allowed)
         found = segment.explain(target, allowed)
@@ -421,7 +449,7 @@ class _Segment:
             _, rough = _through(list(map(narrow, steps)), inputs)
         except (ValueError, KeyError, IndexError, TypeError):
             return EXACT
-        return max(EXACT, 2 * relative(rough.reshape(array.shape), array))
+        return max(EXACT, ROUNDING * relative(rough.reshape(array.shape), array))
 
     def explain(
         self, target: np.ndarray, allowed: float

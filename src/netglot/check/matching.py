@@ -7,8 +7,11 @@ fused, a reshape more, a dropout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from netglot import ops
 from netglot.frontends.reading import Layer, Reading, Relabel
@@ -139,6 +142,59 @@ def _weights(layer: Layer, reading: Reading) -> tuple[object, ...]:
     found = layer.op.weights(*types)
     kernels = {n: w.shape for n, w in found.items() if w.role not in ("bias", "shift")}
     return tuple(kernels.items())
+
+
+def carried(
+    left: Reading,
+    right: Reading,
+    pairs: Sequence[tuple[int, int]],
+    arrays: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """The right side's weights made from the left side's, both canonical.
+
+    Those whose shapes differ are left out. What has two biases on one side and one on
+    the other is given their sum, as far as it is the same function.
+    """
+    shapes = {name: array.shape for name, array in right.weights().items()}
+    found = {b: arrays[a] for a, b in paired_weights(left, right, pairs)}
+    for i, j in pairs:
+        a, b = left.layers[i], right.layers[j]
+        found |= {f"{b.name}.{n}": w for n, w in other_biases(a, b, arrays).items()}
+    return {b: w for b, w in found.items() if shapes.get(b) == w.shape}
+
+
+def other_biases(
+    a: Layer, b: Layer, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The biases of a recurrent layer in the form that the right side's layer has.
+
+    By their names in the operation; empty where both have the same form.
+    """
+    if not isinstance(a.op, ops.SimpleRNN) or type(a.op) is not type(b.op):
+        return {}
+    theirs: Any = b.op
+    if a.op.bias == theirs.bias or "none" in (a.op.bias, theirs.bias):
+        return {}
+    # The candidate of a GRU has a bias within what the reset gate lets through.
+    after = isinstance(a.op, ops.GRU) and theirs.reset == "after"
+    found = {}
+    for end in ("", "_back"):
+        own = arrays.get(f"{a.name}.bias{end}")
+        if own is None:
+            continue
+        inner = np.zeros_like(own)
+        held = arrays.get(f"{a.name}.recurrent_bias{end}")
+        if held is not None:
+            inner[len(own) - len(held) :] = held
+        kept = np.zeros_like(own)
+        if after:
+            kept[2 * len(own) // 3 :] = inner[2 * len(own) // 3 :]
+        found[f"bias{end}"] = own + inner - kept
+        candidate = theirs.bias == "candidate"
+        found[f"recurrent_bias{end}"] = (
+            kept[2 * len(own) // 3 :] if candidate else kept
+        )
+    return found
 
 
 def paired_weights(

@@ -11,20 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from netglot import axes, frontends, ops, reference
-from netglot.check.compare import relative
+from netglot import axes, frontends, ops
+from netglot.check.backward import Moved, gradients, statistics, weight_pairs
 from netglot.check.explain import Compared, Finding, compare
 from netglot.check.initial import Drawn, compare_initial
-from netglot.check.matching import Match, match, paired_weights
+from netglot.check.matching import Match, carried, match, paired_weights
 from netglot.check.sides import Side, SideError, at_hand
 from netglot.check.training import Learned, train
 from netglot.errors import UserError, unknown
-from netglot.frontends.reading import Layer, Reading
+from netglot.frontends.reading import Reading
 
 #: So many single observations are tried for the smallest input that differs.
 SMALLER = 4
-#: Relative difference of gradients and running statistics that counts as the same.
-GRADIENTS = {True: 1e-8, False: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,6 @@ class Described:
     framework: str
     version: str
     layers: int
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A gradient or a running statistic that differs after one pass in training."""
-
-    what: str
-    left: Layer
-    right: Layer
-    size: float
-    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,8 @@ class ModelReport:
         """Whether nothing at all differs."""
         later = self.trained is None or self.trained.same
         steps = self.learned is None or self.learned.same
-        plain = not (self.moved or self.unstable or self.broken)
+        moved = any(not item.form for item in self.moved)
+        plain = not (moved or self.unstable or self.broken)
         return self.evaluated.same and later and steps and plain
 
     @property
@@ -115,13 +103,13 @@ def check_models(
     unstable += tuple(_unstable(right, given, theirs))
     found = match(ours, theirs)
     drawn = () if keep else tuple(_drawn(ours, theirs, found))
-    carried = None
+    laid = None
     if not keep:
-        carried, more = _carried(ours, theirs, found)
+        laid, more = _carried(ours, theirs, found)
         notes += more
-        if carried:
-            carried = {**theirs.recording.weights(), **carried}
-            theirs = right.record(given, weights=carried)
+        if laid:
+            laid = {**theirs.recording.weights(), **laid}
+            theirs = right.record(given, weights=laid)
     evaluated = compare(ours, theirs)
     if any(not finding.causes for finding in evaluated.findings):
         evaluated = _with_example(evaluated, left, right, inputs, given)
@@ -137,17 +125,21 @@ def check_models(
         before = ours.recording.weights()
         ours_t = left.record(inputs, weights=before, training=True)
         theirs_t = right.record(
-            given, weights=carried or theirs.recording.weights(), training=True
+            given, weights=laid or theirs.recording.weights(), training=True
         )
         trained = compare(ours_t, theirs_t)
-        moved = tuple(_statistics(ours_t, theirs_t, theirs))
+        moved = tuple(statistics(ours_t, theirs_t, theirs))
         if evaluated.same and trained.same:
             # Else they follow from what differs already.
-            moved += tuple(_gradients(ours_t, theirs_t))
+            moved += tuple(gradients(ours_t, theirs_t))
         if left.trains and right.trains and len(inputs) == 1:
-            pairs = [(a, b) for *_, a, b in _weight_pairs(ours, theirs)]
+            pairs = [(a, b) for *_, a, b in weight_pairs(ours, theirs)]
             learned, said = train(
-                (left, ours, inputs[0]), (right, theirs, given[0]), pairs, target, steps
+                (left, ours, _result(ours_t), inputs[0]),
+                (right, theirs, _result(theirs_t), given[0]),
+                pairs,
+                target,
+                steps,
             )
             notes += [said] if said else []
         else:
@@ -239,6 +231,13 @@ def turned(x: np.ndarray, source: str, target: str) -> np.ndarray:
     return x if before == after else axes.transpose(x, before, after)
 
 
+def _result(reading: Reading) -> np.ndarray:
+    """The first output of a model."""
+    found = reading.value(reading.outputs[0])
+    assert found is not None
+    return found
+
+
 def _with_example(
     evaluated: Compared,
     left: Side,
@@ -317,11 +316,16 @@ def _drawn(ours: Reading, theirs: Reading, found: Match) -> Iterator[Drawn]:
     }
     return compare_initial(
         {
-            a: (mine[a], other[b], kinds[a])
+            a: (mine[a], other[b], kinds.get(_kernel(a), kinds[a]))
             for a, b in paired_weights(ours, theirs, found.pairs)
             if a in kinds and kinds[a].trained and mine[a].shape == other[b].shape
         }
     )
+
+
+def _kernel(bias: str) -> str:
+    """The name of the kernel that has a bias."""
+    return bias.removesuffix("bias") + "kernel"
 
 
 def _unstable(
@@ -367,11 +371,8 @@ def _carried(
     ours: Reading, theirs: Reading, found: Match
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The right side's weights made from the left side's, and what was left out."""
-    mine, other = ours.weights(), theirs.weights()
-    canonical = {}
-    for a, b in paired_weights(ours, theirs, found.pairs):
-        if mine[a].shape == other[b].shape:
-            canonical[b] = mine[a]
+    other = theirs.weights()
+    canonical = carried(ours, theirs, found.pairs, ours.weights())
     notes = []
     count = len(canonical)
     left_out = sorted(set(other) - set(canonical))
@@ -381,96 +382,6 @@ def _carried(
         shapes = [f"{name} {other[name].shape}" for name in left_out[:4]]
         notes.append(f"no partner was found for {', '.join(shapes)} on the right")
     return theirs.lay_out(canonical), notes
-
-
-def _gradients(ours: Reading, theirs: Reading) -> Iterator[Moved]:
-    """Gradients of matched weights that differ."""
-    exact = any(theirs.recording.dtype(v) == "float64" for v in theirs.outputs)
-    limit = GRADIENTS[exact]
-    mine = ours.weights(ours.recording.gradients())
-    other = theirs.weights(theirs.recording.gradients())
-    total = np.sqrt(sum(float((g**2).sum()) for g in mine.values())) or 1.0
-    for one, two, a, b in _weight_pairs(ours, theirs):
-        what = f"gradient of the {a.rpartition('.')[2]}"
-        if a in mine and b not in other:
-            cause = "none on the right: it is frozen, or the gradient is stopped"
-            yield Moved(what, one, two, float("inf"), cause)
-        elif b in other and a not in mine:
-            cause = "none on the left: it is frozen, or the gradient is stopped"
-            yield Moved(what, one, two, float("inf"), cause)
-        elif a in mine and mine[a].shape == other[b].shape:
-            # A gradient that should be zero is compared with all of them.
-            norm = max(float(np.linalg.norm(mine[a])), 1e-6 * total)
-            size = float(np.linalg.norm(other[b].astype(np.float64) - mine[a])) / norm
-            if not size <= limit:
-                gone = not other[b].any() and mine[a].any()
-                cause = "zero on the right: the gradient is stopped" if gone else ""
-                yield Moved(what, one, two, size, cause)
-
-
-def _weight_pairs(
-    ours: Reading, theirs: Reading
-) -> Iterator[tuple[Layer, Layer, str, str]]:
-    layers = {layer.name: layer for layer in ours.layers}
-    others = {layer.name: layer for layer in theirs.layers}
-    for a, b in paired_weights(ours, theirs, match(ours, theirs).pairs):
-        yield layers[a.rpartition(".")[0]], others[b.rpartition(".")[0]], a, b
-
-
-def _statistics(ours: Reading, theirs: Reading, before: Reading) -> Iterator[Moved]:
-    """Running statistics that the left side's layer would have made otherwise.
-
-    ``before`` is the right side before its pass in training.
-    """
-    held, after = before.weights(), theirs.weights()
-    for one, two, a, b in _weight_pairs(ours, theirs):
-        weight = a.rpartition(".")[2]
-        if weight not in ("mean", "variance") or not isinstance(one.op, ops.BatchNorm):
-            continue
-        x = theirs.value(two.inputs[0])
-        if x is None or b not in held:
-            continue
-        type_ = dataclasses.replace(theirs.types[two.inputs[0]], shape=x.shape)
-        own = {name: held[f"{two.name}.{name}"] for name in ("mean", "variance")}
-
-        def made(op: ops.BatchNorm, own: Any = own, t: Any = type_, x: Any = x) -> Any:
-            site = reference.Site(own, (t,), (t,))
-            return reference.running_statistics(op, site, x.astype(np.float64))
-
-        size = relative(after[b], made(one.op)[weight])
-        if size > 1e-5:
-            if np.array_equal(held[b], after[b]):
-                cause = "it is not updated in training on the right"
-            else:
-                cause = next(
-                    (
-                        words
-                        for words, op in _forms(one.op, two.op)
-                        if relative(after[b], made(op)[weight]) < 1e-5
-                    ),
-                    "",
-                )
-            yield Moved(f"running {weight}", one, two, size, cause)
-
-
-def _forms(a: ops.BatchNorm, b: ops.Op | None) -> Iterator[tuple[str, ops.BatchNorm]]:
-    """Ways to keep running statistics, in words, likeliest first."""
-    momenta = {round(1 - a.momentum, 10), 0.9, 0.99, 0.1, 0.01, 0.999, a.momentum}
-    if isinstance(b, ops.BatchNorm):
-        momenta.add(b.momentum)
-    for unbiased in (a.unbiased, not a.unbiased):
-        for momentum in sorted(momenta, key=lambda m: m != a.momentum):
-            said = []
-            if momentum != a.momentum:
-                said.append(
-                    f"momentum {momentum:g} on the right, {a.momentum:g} on the left"
-                )
-            if unbiased != a.unbiased:
-                said.append(
-                    f"the variance is {'un' if unbiased else ''}biased on the right"
-                )
-            op = dataclasses.replace(a, momentum=momentum, unbiased=unbiased)
-            yield "; ".join(said), op
 
 
 def same_inputs(found: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -181,7 +181,7 @@ def compare_rules(left: Trajectory, right: Trajectory, exact: bool) -> Ruled:
     for rule in _candidates(mine, right.rule):
         rest = distance(rule, right)
         if rest <= allowed:
-            names = list(differences(mine, rule))
+            names = [n for n in differences(mine, rule) if _is_told(n, mine, rule)]
             framework = [n for n in names if _is_form(n, left.rule, right.rule)]
             words = {n: _words(n, mine, rule) for n in names}
             return Ruled(
@@ -204,6 +204,12 @@ def _confirmed(seen: Trajectory, allowed: float) -> Rule | None:
         return None
     found = (seen.rule, *itertools.chain.from_iterable(_variants(seen.rule)))
     return next((rule for rule in found if distance(rule, seen) <= allowed), None)
+
+
+def _is_told(name: str, left: Rule, right: Rule) -> bool:
+    """How weights decay is told where they decay on both sides."""
+    both = left.weight_decay and right.weight_decay
+    return bool(both) or name not in ("decoupled", "decays")
 
 
 def _is_form(name: str, left: Rule | None, right: Rule | None) -> bool:
@@ -314,4 +320,7 @@ def _words(name: str, left: Rule, right: Rule) -> str:
 
     if isinstance(theirs, bool):
         return f"{title} on the {'right' if theirs else 'left'} only"
+    if name == "weight_decay" and theirs and not ours:
+        manner = "decoupled" if right.decoupled else "added to the gradient"
+        return f"{title} {word(theirs)} ({manner}) on the right, none on the left"
     return f"{title} {word(theirs)} on the right, {word(ours)} on the left"

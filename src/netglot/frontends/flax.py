@@ -12,7 +12,7 @@ import numpy as np
 from netglot import axes, ops
 from netglot.backend import Weight
 from netglot.frontends.reading import Frontend, Layout, Reader, Said, Site, Unknown
-from netglot.frontends.shaping import index, reshape
+from netglot.frontends.shaping import index, product, reshape
 from netglot.ops import Op
 
 Pads = tuple[tuple[int, int], ...]
@@ -784,17 +784,7 @@ def _matmul(
     batch = list(range(rank - 2))
     if left_batch != batch or right_batch != batch or left != [rank - 1]:
         return Unknown("a product of two values over other axes than the last two")
-    known = site.letters(a)
-    if known is None:
-        return Said((), (a, b))
-    turned = right == [rank - 1]
-    op = ops.MatMul(turned)
-    other = site.letters(b)
-    if other is None:
-        return Said((), (a, b))
-    letter = other[-2 if turned else -1]
-    letter = "S" if letter in known[:-1] else letter
-    return Said((op,), (a, b), (), known[:-1] + letter)
+    return product(site, a, b, right == [rank - 1])
 
 
 def _conv_equation(site: Site) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from netglot import axes, ops
 from netglot.backend import Weight
 from netglot.frontends.reading import Frontend, Layout, Reader, Said, Site, Unknown
-from netglot.frontends.shaping import index, reshape
+from netglot.frontends.shaping import index, product, reshape
 from netglot.ops import Op
 
 
@@ -836,6 +836,8 @@ def _reduce(kind: Any) -> Reader:
 
 def _matmul(site: Site) -> Any:
     given = site.argument(1, "x2")
+    if len(site.values()) == 2:
+        return product(site, *site.values())
     if not isinstance(given, dict) or "weight" not in given:
         return Unknown("a product of two values")
     x = site.value()

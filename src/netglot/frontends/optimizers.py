@@ -76,11 +76,11 @@ def read(described: Mapping[str, Any]) -> Rule | None:
     kind = str(described["kind"])
     package, _, name = kind.partition(".")
     attributes = described["attributes"]
-    if "parts" in described:
-        return _chained(described["parts"])
     known = {"torch": _TORCH, "keras": _KERAS}.get(package, {})
     reader = known.get(name.rpartition(".")[2])
     try:
+        if "parts" in described:
+            return _chained(described["parts"])
         return reader(attributes) if reader else None
     except (KeyError, TypeError):
         return None

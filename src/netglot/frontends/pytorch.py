@@ -10,7 +10,7 @@ from typing import Any
 from netglot import axes, ops
 from netglot.backend import Weight
 from netglot.frontends.reading import Frontend, Layout, Reader, Said, Site, Unknown
-from netglot.frontends.shaping import index, reshape
+from netglot.frontends.shaping import index, product, reshape
 from netglot.ops import Op
 
 
@@ -244,6 +244,18 @@ def _group_norm(site: Site) -> Any:
     affine = site.weight("weight") is not None
     groups = site.attribute("num_groups")
     op = ops.GroupNorm(groups, site.attribute("eps"), affine, affine)
+    held = _held(site, scale=("weight", "C"), shift=("bias", "C"))
+    return Said((op,), (x,), (letters,), letters, {0: held})
+
+
+def _instance_norm(site: Site) -> Any:
+    x = site.value()
+    letters = site.image(x)
+    if site.attribute("track_running_stats"):
+        return Unknown("running statistics (track_running_stats=True)")
+    affine = site.weight("weight") is not None
+    channels = site.shape(x)[1]
+    op = ops.GroupNorm(channels, site.attribute("eps"), affine, affine)
     held = _held(site, scale=("weight", "C"), shift=("bias", "C"))
     return Said((op,), (x,), (letters,), letters, {0: held})
 
@@ -502,7 +514,17 @@ def _matmul(site: Site) -> Any:
             held = (Weight(weight["weight"], "IO", ("kernel",)),)
             letters = _last(site, x)
             return Said((op,), (x,), (letters,), letters, {0: held})
-    return Unknown("a product of two values")
+        return Unknown("a product of two values")
+    return product(site, *values)
+
+
+def _flip(site: Site) -> Any:
+    x, letters = site.value(), site.letters(site.value())
+    given = list(site.call.positional[1:]) or site.argument(1, "dims")
+    dims = given[0] if given and isinstance(given[0], list) else _each(given, 1)
+    if not letters:
+        return Said((), (x,))
+    return Said(tuple(ops.Slice(letters[n], -1, None, -1) for n in dims), (x,))
 
 
 def _pad(site: Site) -> Any:
@@ -646,6 +668,8 @@ def _methods() -> dict[str, Reader]:
         "amax": _reduce(ops.ReduceMax),
         "matmul": _matmul,
         "__matmul__": _matmul,
+        "bmm": _matmul,
+        "flip": _flip,
         "clamp": _clip,
         "clip": _clip,
         "pow": _power,
@@ -679,6 +703,7 @@ def _layers() -> dict[str, Reader]:
             f"{nn}conv.Conv{dims}d": _conv,
             f"{nn}conv.ConvTranspose{dims}d": _conv_transpose,
             f"{nn}batchnorm.BatchNorm{dims}d": _batch_norm,
+            f"{nn}instancenorm.InstanceNorm{dims}d": _instance_norm,
             f"{nn}pooling.MaxPool{dims}d": _pool(ops.MaxPool, dims, True),
             f"{nn}pooling.AvgPool{dims}d": _pool(ops.AvgPool, dims, True),
             f"{nn}pooling.AdaptiveAvgPool{dims}d": _adaptive(ops.AvgPool, True),

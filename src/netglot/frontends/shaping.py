@@ -44,6 +44,21 @@ def reshape(site: Site, x: str) -> Any:
     return Said((ops.Reshape(canonical[1:], shape),), (x,), (), known)
 
 
+def product(site: Site, a: str, b: str, turned: bool = False) -> Any:
+    """A product of two values over their last axes, one matrix for each of the rest.
+
+    ``turned``: of the second its last axis is summed over, not the one before.
+    """
+    if site.rank(a) != site.rank(b) or site.rank(a) < 3:
+        return Unknown("a product of values of different ranks")
+    known, other = site.letters(a), site.letters(b)
+    if known is None or other is None:
+        return Said((), (a, b))
+    letter = other[-2 if turned else -1]
+    letter = "S" if letter in known[:-1] else letter
+    return Said((ops.MatMul(turned),), (a, b), (), known[:-1] + letter)
+
+
 def ops_order(letter: str) -> int:
     """Place of a letter in canonical order."""
     return "NPQRSCDHWTF".index(letter)
@@ -85,9 +100,11 @@ def index(site: Site) -> Any:
             start, stop, step = part["slice"]
             if (start, stop, step) == (None, None, None):
                 continue
-            if letter == "N" or (step or 1) < 0:
+            if letter == "N":
                 return Unknown("it takes some of the observations")
-            chain.append(ops.Slice(letter, start or 0, stop, step or 1))
+            first = -1 if (step or 1) < 0 else 0
+            start = first if start is None else start
+            chain.append(ops.Slice(letter, start, stop, step or 1))
         else:
             return Unknown(f"an index {part!r}")
     if not chain:

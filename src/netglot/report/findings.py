@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netglot import backends, ops
 from netglot.backend import Gap
 from netglot.check.explain import Cause, Finding
+from netglot.check.initial import Drawn
 from netglot.check.models import ModelReport
 from netglot.check.training import Learned
 from netglot.emit import GapError, emit
@@ -67,27 +68,18 @@ def lines(report: ModelReport) -> Iterator[str]:
         yield from _finding(finding, report)
     if len(findings) > WRITTEN:
         yield f"and {len(findings) - WRITTEN} more layers (--json has them all)"
-    for moved in report.moved[:WRITTEN]:
+    wrong = [moved for moved in report.moved if not moved.form]
+    for moved in wrong[:WRITTEN]:
         size = "" if moved.size == float("inf") else f" by {moved.size:.1e}"
         yield f"DIFFERENT in training: {moved.what} of {moved.left} differs{size}"
         if moved.cause:
             yield f"  cause: {moved.cause}"
     if report.learned:
         yield from _learned(report.learned)
-    if len(report.moved) > WRITTEN:
-        yield f"and {len(report.moved) - WRITTEN} more gradients (--json has them all)"
-    told = {(moved.left.name, word) for moved in report.moved for word in [moved.cause]}
-    for layer, other, cause in report.evaluated.hidden:
-        if (layer.name, cause.what) in told:
-            continue
-        name = f"{layer.name}" + (f", {other.name} on the right" if other else "")
-        yield f"Also: {cause.what} ({name}); not visible in this forward pass"
-    for drawn in report.drawn:
-        yield (
-            f"Also: {drawn.weight} starts otherwise: {drawn.right} on the right, "
-            f"{drawn.left} on the left (p = {drawn.p:.0e}); not visible with the same "
-            "weights"
-        )
+    if len(wrong) > WRITTEN:
+        yield f"and {len(wrong) - WRITTEN} more gradients (--json has them all)"
+    yield from _also(report)
+    yield from _forms(report)
     for side, layer in report.evaluated.unread:
         yield f"not read: {side} {layer} ({layer.why}); only its values are compared"
     for note in report.notes:
@@ -127,8 +119,43 @@ def _learned(learned: Learned) -> Iterator[str]:
             f"the weights differ by {learned.size:.1e}, though losses and optimizers "
             "agree"
         )
-    for form in ruled.forms:
-        yield f"note: {form}: the frameworks' own forms, which cannot be chosen"
+
+
+def _also(report: ModelReport) -> Iterator[str]:
+    """What this comparison could not show, a line for what several layers share."""
+    told = {(moved.left.name, moved.cause) for moved in report.moved}
+    layers: dict[str, list[str]] = {}
+    for layer, other, cause in report.evaluated.hidden:
+        shown = cause.attribute == "unbiased" and report.trained is not None
+        if not shown and (layer.name, cause.what) not in told:
+            both = other is not None and other.name != layer.name
+            name = f"{layer.name} / {other.name}" if both and other else layer.name
+            layers.setdefault(cause.what, []).append(name)
+    for what, names in layers.items():
+        yield f"Also: {what} ({', '.join(names)}); not visible in this forward pass"
+    starts: dict[tuple[str, str, str], list[Drawn]] = {}
+    for drawn in report.drawn:
+        weight = drawn.weight.rpartition(".")[2]
+        key = (weight, drawn.right.name, drawn.left.name)
+        starts.setdefault(key, []).append(drawn)
+    for (weight, right, left), found in starts.items():
+        of = ", ".join(drawn.weight.removesuffix(f".{weight}") for drawn in found)
+        largest = max(drawn.p for drawn in found)
+        p = f" (p < {largest:.0e})" if largest else ""
+        words_of = f"{right} on the right, {left} on the left{p}"
+        yield f"Also: initial {weight} ({of}): {words_of}"
+
+
+def _forms(report: ModelReport) -> Iterator[str]:
+    """How the frameworks do it, which nobody can choose."""
+    found: dict[str, list[str]] = {}
+    for moved in report.moved:
+        if moved.form:
+            found.setdefault(moved.cause, []).append(moved.left.name)
+    for form in report.learned.ruled.forms if report.learned else ():
+        found[form] = ["the optimizer"]
+    for form, names in found.items():
+        yield f"note: {form} ({', '.join(names)}): the frameworks' own forms"
 
 
 def _finding(finding: Finding, report: ModelReport) -> Iterator[str]:
@@ -158,9 +185,29 @@ def _finding(finding: Finding, report: ModelReport) -> Iterator[str]:
     fix = ""
     if wanted and wanted.wanted:
         backend = BACKENDS[report.right.framework]
-        fix = written(wanted.wanted, wanted.inputs, backend)
+        op = _mended(finding) or wanted.wanted
+        fix = written(op, wanted.inputs, backend)
     if fix or place:
         yield f"  fix:   {fix or 'see'}   {place}".rstrip()
+
+
+def _mended(finding: Finding) -> ops.Op | None:
+    """The right side's own operation but for what the causes name.
+
+    None where they are no attributes of it. What else the left side's operation has may
+    be nothing that the right side's framework can say.
+    """
+    attributes = {cause.attribute: cause.left for cause in finding.causes}
+    op = finding.right.op if finding.right else None
+    if "" in attributes or not attributes or op is None:
+        return None
+    if not all(hasattr(op, name) for name in attributes):
+        return None
+    # A layer of the left side that is meant may be another one of several.
+    if finding.left is None or type(finding.left.op) is not type(op):
+        return None
+    mended: Any = op
+    return dataclasses.replace(mended, **attributes)  # type: ignore[no-any-return]
 
 
 def written(op: ops.Op, inputs: tuple[ops.Type, ...], backend: str) -> str:

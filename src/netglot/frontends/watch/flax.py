@@ -691,29 +691,50 @@ def _paths_of(model, tree):
 def describe(optimizer):
     """What can be had of an optimizer: optax keeps its settings in closures."""
     transformation = getattr(optimizer, "tx", optimizer)
-    kind = recorder.full_name(type(optimizer))
+    parts = _parts(transformation, set())
     attributes = {}  # type: ignore[var-annotated]
-    parts = _parts(transformation.update, attributes, set())
+    for part in parts:
+        attributes.update(part["attributes"])
+    kind = recorder.full_name(type(optimizer))
     return {"kind": kind, "attributes": attributes, "parts": parts}
 
 
-def _parts(function, attributes, seen):
-    """The transformations that a function calls, by the functions that made them."""
-    if id(function) in seen or not inspect.isfunction(function):
+def _parts(item, seen):
+    """The transformations that one calls, by the functions that made them, in order."""
+    if id(item) in seen:
         return []
-    seen.add(id(function))
-    maker = function.__qualname__.partition(".<locals>")[0]
-    found, settings = [], {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        try:
-            item = cell.cell_contents
-        except ValueError:
-            continue  # A cell that is not filled.
-        if recorder.simple(item) and not isinstance(item, (list, tuple)):
-            settings[name] = attributes[name] = item
-            continue
-        for part in item if isinstance(item, (list, tuple)) else (item,):
-            found += _parts(getattr(part, "update", part), attributes, seen)
+    seen.add(id(item))
+    if hasattr(item, "init") and hasattr(item, "update"):
+        # What the memory starts from is known to ``init`` alone.
+        starts = _settings(item.init)
+        parts = _parts(item.update, seen)
+        if len(parts) == 1:
+            parts[0]["attributes"] = dict(starts, **parts[0]["attributes"])
+        return parts
+    if isinstance(item, (list, tuple)):
+        return [part for inner in item for part in _parts(inner, seen)]
+    if not inspect.isfunction(item) or item.__name__.startswith("init"):
+        return []
+    maker = item.__qualname__.partition(".<locals>")[0]
+    found = [part for inner in _closure(item).values() for part in _parts(inner, seen)]
     if maker in ("chain", "with_extra_args_support"):
         return found
-    return [{"kind": "optax." + maker, "attributes": settings}, *found]
+    return [{"kind": "optax." + maker, "attributes": _settings(item)}, *found]
+
+
+def _settings(function):
+    closure = _closure(function).items() if inspect.isfunction(function) else ()
+    return {
+        name: item
+        for name, item in closure
+        if recorder.simple(item) and not isinstance(item, (list, tuple))
+    }
+
+
+def _closure(function):
+    """What a function remembers, by name."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        with contextlib.suppress(ValueError):  # A cell that is not filled.
+            found[name] = cell.cell_contents
+    return found
