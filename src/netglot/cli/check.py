@@ -93,6 +93,7 @@ def _models(names: tuple[str, ...], against: str, given: dict[str, Any]) -> int:
         click.echo(json.dumps(to_json(report), indent=1))
     else:
         show_findings(report)
+    _write(report, given)
     return 0 if report.same else 1
 
 
@@ -132,9 +133,14 @@ def _programs(workload: str, given: dict[str, Any]) -> int:
         click.echo(json.dumps(report.to_json(), indent=1))
     else:
         show_report(report)
+    _write(report, given)
+    return 0 if report.equal else 1
+
+
+def _write(report: Any, given: dict[str, Any]) -> None:
+    """Into the folder of ``--out``, where there is one."""
     if given["out"]:
         from netglot.report import heat
 
         page = heat.write(report, given["out"])
         click.echo(f"report: {page}", err=given["as_json"])
-    return 0 if report.equal else 1

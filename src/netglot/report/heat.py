@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from netglot import places
+from netglot.check.explain import ROUNDING
+from netglot.check.models import ModelReport
 from netglot.check.programs import Checked, Report
-from netglot.report import figures, pages, verdicts, words
+from netglot.report import figures, findings, pages, verdicts, words
 
 #: A unit is never less than half a step of float32.
 LEAST = 2.0**-25
@@ -100,8 +102,7 @@ def draw(found: Grid, heading: str, look: figures.Look = figures.LIGHT) -> bytes
     figures.title(figure, heading, look)
     figures.footnote(
         figure,
-        "Difference to the reference in float32, in units of the error that float32 "
-        "itself makes in that value.",
+        "Difference in units of the error that the precision itself makes there.",
         look,
     )
     return figures.png(figure)
@@ -126,17 +127,45 @@ def _colour(units: float | None, look: figures.Look) -> tuple[float, float, floa
     return red, green, blue
 
 
-def write(report: Report, folder: Path) -> Path:
+def write(report: Report | ModelReport, folder: Path) -> Path:
     """Write ``report.html``, ``heat.png`` and ``check.json``; the page's path."""
+    if isinstance(report, ModelReport):
+        found, heading, content = pair_grid(report), "", findings.to_json(report)
+        heading = f"{report.left.name} and {report.right.name}"
+        text = pages.render(
+            "models.html",
+            heading=heading,
+            lines=list(findings.lines(report)),
+            grid=found,
+            share=share,
+            word=word,
+        )
+    else:
+        found, heading = grid(report), verdicts.heading(report)
+        content, text = report.to_json(), html(report, found)
     folder.mkdir(parents=True, exist_ok=True)
-    places.write_json(folder / "check.json", report.to_json())
-    found = grid(report)
-    heading = verdicts.heading(report)
+    places.write_json(folder / "check.json", content)
     if found.rows:
         (folder / "heat.png").write_bytes(draw(found, heading))
     page = folder / "report.html"
-    page.write_text(html(report, found))
+    page.write_text(text)
     return page
+
+
+def pair_grid(report: ModelReport) -> Grid:
+    """The layers of two models, in evaluation and, where it was run, in training."""
+    passes = {"evaluation": report.evaluated}
+    if report.trained:
+        passes["training"] = report.trained
+    rows: dict[str, dict[str, float]] = {}
+    for title, compared in passes.items():
+        for left, right, size, allowed in compared.layers:
+            name = left if left == right else f"{left} / {right}"
+            rows.setdefault(name, {})[title] = size / (allowed / ROUNDING)
+    cells = tuple(
+        tuple(found.get(title) for title in passes) for found in rows.values()
+    )
+    return Grid(tuple(rows), tuple(passes), cells)
 
 
 def html(report: Report, found: Grid) -> str:
