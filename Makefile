@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup race test check golden parity clean
+.PHONY: setup race test check golden parity exam clean
 
 setup: .venv/ready
 
@@ -30,6 +30,9 @@ golden: setup
 
 parity: setup
 	$(BIN)/python benchmarks/parity.py $(ARGS)
+
+exam: setup
+	PYTHONPATH=tests $(BIN)/python -m exam $(ARGS)
 
 clean:
 	rm -rf .venv build races

@@ -103,12 +103,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class _Edit:
-    """A possible change of the left side's steps, by their place."""
+    """A possible change of the left side's steps, by their place.
+
+    ``reads``: the values that the first of them reads instead.
+    """
 
     cause: Cause
     place: tuple[int, ...]
     steps: tuple[Step, ...] | None
     before: tuple[Step, ...] = ()
+    reads: tuple[str, ...] = ()
     #: Weights of the step that are others, where that is all.
     weights: Mapping[str, np.ndarray] | None = None
 
@@ -249,29 +253,46 @@ class _Comparison:
         theirs = _step(other, self.theirs)
         if other.op == layer.op and _shapes(own) != _shapes(theirs):
             return theirs
-        converted = other_biases(layer, other, self.weights)
-        if converted and all(
-            _like(theirs.weights[name], array)
-            for name, array in converted.items()
-            if name in theirs.weights
-        ):
-            # Another form of the same biases.
-            bias: Any = getattr(other.op, "bias", None)
+        if self.same_biases(layer, other):
+            # In another form.
             op: Any = layer.op
-            own = dataclasses.replace(
-                own,
-                op=dataclasses.replace(op, bias=bias),
-                weights={
-                    **own.weights,
-                    **{n: theirs.weights[n] for n in converted if n in theirs.weights},
-                },
-            )
+            bias: Any = other.op
+            held = {n: w for n, w in own.weights.items() if "bias" not in n}
+            held |= {n: w for n, w in theirs.weights.items() if "bias" in n}
+            op = dataclasses.replace(op, bias=bias.bias)
+            own = dataclasses.replace(own, op=op, weights=held)
         near = {
             name: theirs.weights[name]
             for name, array in own.weights.items()
             if name in theirs.weights and _like(theirs.weights[name], array)
         }
         return dataclasses.replace(own, weights={**own.weights, **near})
+
+    def same_biases(self, layer: Layer, other: Layer) -> bool:
+        """Whether two recurrent layers have the same biases in two forms."""
+        there = other_biases(layer, other, self.weights)
+        back = other_biases(other, layer, self.theirs)
+        return any(
+            found
+            and all(
+                _like(held[f"{name}.{n}"], array)
+                for n, array in found.items()
+                if f"{name}.{n}" in held
+            )
+            for found, held, name in (
+                (there, self.theirs, other.name),
+                (back, self.weights, layer.name),
+            )
+        )
+
+    def givers(self, names: Sequence[str]) -> str:
+        """The layers that give values of the left side, in words."""
+        layers = [
+            self.left.layers[self.made[name]].name if name in self.made else "the input"
+            for name in names
+        ]
+        *first, last = layers
+        return f"{', '.join(first)} and {last}" if first else last
 
     # One layer.
 
@@ -321,7 +342,9 @@ class _Comparison:
         size, allowed = segment.difference(segment.plain, target)
         if size <= allowed:
             return None, size, allowed
-        resized = j is not None and self.left.types[a].shape != self.right.types[b].shape
+        resized = (
+            j is not None and self.left.types[a].shape != self.right.types[b].shape
+        )
         loose = not layer.weights or resized
         if loose and a in self.values and self.grouped(a, later):
             return None, 0.0, allowed
@@ -410,16 +433,19 @@ class _Segment:
             value = layer.inputs[0]
         return chain[::-1]
 
-    def inputs(self) -> tuple[Known, ...]:
-        names = self.chain[0].inputs if self.chain else (self.start,)
+    def inputs(self, names: tuple[str, ...] = ()) -> tuple[Known, ...]:
+        names = names or (self.chain[0].inputs if self.chain else (self.start,))
         return tuple(self.whole.value(v) for v in names)
 
     def difference(
-        self, steps: Sequence[Step], target: np.ndarray
+        self, steps: Sequence[Step], target: np.ndarray, reads: tuple[str, ...] = ()
     ) -> tuple[float, float]:
-        """How far the steps are from what was seen, and how far they may be."""
+        """How far the steps are from what was seen, and how far they may be.
+
+        ``reads``: of other values than the left side's.
+        """
         try:
-            inputs = self.inputs()
+            inputs = self.inputs(reads)
             _, array = _through(steps, inputs)
         except (ValueError, KeyError, IndexError, TypeError):
             return float("inf"), EXACT
@@ -492,7 +518,8 @@ class _Segment:
         steps = self.edited(edits)
         if steps is None:
             return float("inf")
-        return self.difference(steps, target)[0]
+        reads = next((edit.reads for edit in edits if edit.reads), ())
+        return self.difference(steps, target, reads)[0]
 
     def edited(self, edits: Sequence[_Edit]) -> list[Step] | None:
         """The steps after some edits; None where two change the same in two ways."""
@@ -530,6 +557,7 @@ class _Segment:
 
     def read(self) -> Iterator[_Edit]:
         """Differences that can be read off the two sides' layers."""
+        yield from self.wired()
         partner = {
             i: j
             for i, a in enumerate(self.chain)
@@ -573,6 +601,20 @@ class _Segment:
             place = later[0] if later else len(self.chain)
             cause = Cause(f"{_name(b)} on the right only")
             yield _Edit(cause, (place,), None, (_step(b, self.whole.theirs),))
+
+    def wired(self) -> Iterator[_Edit]:
+        """Other values that the first layer reads on the right."""
+        if not self.chain or not self.other:
+            return
+        a, b = self.chain[0], self.other[0]
+        back = {theirs: ours for ours, theirs in self.whole.values.items()}
+        reads = tuple(back.get(value, "") for value in b.inputs)
+        if reads == a.inputs or not all(reads):
+            return
+        ours, theirs = (self.whole.givers(names) for names in (a.inputs, reads))
+        words = f"it reads {theirs} on the right, {ours} on the left"
+        cause = Cause(words, "", ours, theirs, layer=a)
+        yield _Edit(cause, (0,), None, reads=reads)
 
     def at(self, i: int, cause: Cause) -> Cause:
         """A cause with the layer that it is about."""

@@ -191,9 +191,7 @@ def other_biases(
             kept[2 * len(own) // 3 :] = inner[2 * len(own) // 3 :]
         found[f"bias{end}"] = own + inner - kept
         candidate = theirs.bias == "candidate"
-        found[f"recurrent_bias{end}"] = (
-            kept[2 * len(own) // 3 :] if candidate else kept
-        )
+        found[f"recurrent_bias{end}"] = kept[2 * len(own) // 3 :] if candidate else kept
     return found
 
 

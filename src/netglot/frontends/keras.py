@@ -836,8 +836,9 @@ def _reduce(kind: Any) -> Reader:
 
 def _matmul(site: Site) -> Any:
     given = site.argument(1, "x2")
-    if len(site.values()) == 2:
-        return product(site, *site.values())
+    values = site.values()
+    if len(values) == 2:
+        return product(site, values[0], values[1])
     if not isinstance(given, dict) or "weight" not in given:
         return Unknown("a product of two values")
     x = site.value()

@@ -515,7 +515,7 @@ def _matmul(site: Site) -> Any:
             letters = _last(site, x)
             return Said((op,), (x,), (letters,), letters, {0: held})
         return Unknown("a product of two values")
-    return product(site, *values)
+    return product(site, values[0], values[1])
 
 
 def _flip(site: Site) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netglot import ops
-from netglot.frontends.reading import Layout, Said, Site, Unknown
+from netglot.frontends.reading import Layout, Relabel, Said, Site, Unknown
 from netglot.ops import Op
 
 
@@ -54,9 +54,21 @@ def product(site: Site, a: str, b: str, turned: bool = False) -> Any:
     known, other = site.letters(a), site.letters(b)
     if known is None or other is None:
         return Said((), (a, b))
-    letter = other[-2 if turned else -1]
-    letter = "S" if letter in known[:-1] else letter
-    return Said((ops.MatMul(turned),), (a, b), (), known[:-1] + letter)
+    kept, summed = (other[-2], other[-1]) if turned else (other[-1], other[-2])
+    plain = _sorted(other)
+    if _sorted(known) != known or plain[:-2] != other[:-2]:
+        return Unknown("a product over other axes than the last two")
+    chain: tuple[Op, ...] = (ops.MatMul(plain[-1] == summed),)
+    out = known[:-1] + ("S" if kept in known[:-1] else kept)
+    if _sorted(out) != out:
+        # A step for each step: scores of attention.
+        out = known[:-1] + "F"
+        chain = (*chain, Relabel(tuple(range(len(out))), out))
+    return Said(chain, (a, b), (), out)
+
+
+def _sorted(letters: str) -> str:
+    return "".join(sorted(letters, key=ops_order))
 
 
 def ops_order(letter: str) -> int:

@@ -96,7 +96,8 @@ def _learned(learned: Learned) -> Iterator[str]:
         )
         ours, theirs = (text or "none that is known" for text in learned.formulas)
         if ours != theirs:
-            yield f"  cause: {theirs} on the right, {ours} on the left"
+            yield f"  cause: right: {theirs}"
+            yield f"         left:  {ours}"
     ruled = learned.ruled
     if not ruled.same:
         yield (
