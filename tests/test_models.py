@@ -158,6 +158,42 @@ def test_dropout_in_evaluation_is_said_first(tmp_path: Path) -> None:
     assert "right.py line" in report.unstable[0]
 
 
+def test_the_first_that_is_no_number(tmp_path: Path) -> None:
+    mistake = "x = self.drop(self.hidden(x) / 0)"
+    report = _compared(tmp_path, "x = self.drop(self.hidden(x))", mistake, steps=0)
+    assert not report.same
+    (line,) = report.broken
+    assert line.startswith("right: ") and "is the first to give infinity" in line
+    assert "right.py line" in line
+
+
+def test_a_package_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "left.py").write_text(LEFT)
+    (tmp_path / "right.py").write_text("import nowhere_to_be_found\n" + RIGHT)
+    command = ["check", f"{tmp_path}/left.py:Net", f"{tmp_path}/right.py:Net"]
+    assert run([*command, "--shape", "4,3,14,14"]) == 2
+    said = capsys.readouterr().err
+    assert "right: No module named 'nowhere_to_be_found'" in said
+    assert "--right-python" in said
+
+
+def test_a_weight_of_another_size(tmp_path: Path) -> None:
+    """One layer is named, and not those after it, whose sizes follow."""
+    wider = RIGHT.replace("nn.Linear(54, 12)", "nn.Linear(54, 13)")
+    (tmp_path / "left.py").write_text(LEFT)
+    (tmp_path / "right.py").write_text(wider.replace("(12, 4)", "(13, 4)"))
+    report = check_pair(
+        Asked(
+            f"{tmp_path}/left.py:Net", f"{tmp_path}/right.py:Net", shape=(4, 3, 14, 14)
+        )
+    )
+    (finding,) = report.findings
+    assert finding.left and finding.left.name == "fc1"
+    assert finding.causes[0].what == "features 13 on the right, 12 on the left"
+
+
 def test_a_model_that_raises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

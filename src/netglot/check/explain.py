@@ -339,6 +339,9 @@ class _Comparison:
         target = self.right.value(b)
         assert target is not None
         segment = _Segment(self, a, b)
+        if segment.spoilt(target):
+            # What makes a number of none is a finding; what is given none is not.
+            return None, 0.0, EXACT
         size, allowed = segment.difference(segment.plain, target)
         if size <= allowed:
             return None, size, allowed
@@ -356,8 +359,13 @@ class _Comparison:
                 if cause.attribute:
                     self.used.add((i, cause.attribute))
             at = causes[0].layer or layer
+            k = self.partner.get(self.left.layers.index(at))
             finding = dataclasses.replace(
-                finding, left=at, causes=causes, left_over=left_over
+                finding,
+                left=at,
+                right=theirs if k is None else self.right.layers[k],
+                causes=causes,
+                left_over=left_over,
             )
         else:
             finding = dataclasses.replace(finding, note=segment.example(target))
@@ -413,9 +421,15 @@ class _Segment:
         self.start = a
         # An output that both sides compute, after which the right one goes on.
         beyond = a in whole.values and whole.values[a] != b
-        names = set(whole.values)
+        # What was not seen on the right is computed, and may be where it differs.
+        known = {
+            ours: theirs
+            for ours, theirs in whole.values.items()
+            if right.recording.seen(theirs)
+        }
+        names = set(known)
         self.chain = [] if beyond else self.upstream(left, whole.made, a, names)
-        shared = set(whole.values.values())
+        shared = set(known.values())
         self.other = self.upstream(right, whole.made_right, b, shared)
         self.plain: tuple[Step, ...] = tuple(map(whole.step, self.chain))
 
@@ -432,6 +446,16 @@ class _Segment:
                 break
             value = layer.inputs[0]
         return chain[::-1]
+
+    def spoilt(self, target: np.ndarray) -> bool:
+        """Whether values are no numbers because what was given were none."""
+        if target.dtype.kind != "f" or np.isfinite(target).all():
+            return False
+        try:
+            given = [array for _, array in self.inputs()]
+        except ValueError:
+            return False
+        return any(x.dtype.kind == "f" and not np.isfinite(x).all() for x in given)
 
     def inputs(self, names: tuple[str, ...] = ()) -> tuple[Known, ...]:
         names = names or (self.chain[0].inputs if self.chain else (self.start,))
@@ -485,7 +509,8 @@ class _Segment:
         for edits in itertools.islice(_subsets(read), TRIED):
             size = self.size_of(edits, target)
             if size <= allowed:
-                return tuple(edit.cause for edit in edits), size
+                causes = (edit.cause for edit in edits)
+                return tuple(sorted(causes, key=_follows)), size
         best: tuple[tuple[Cause, ...], float] | None = None
         single = list(self.known())
         for edit in single:
@@ -541,7 +566,11 @@ class _Segment:
                     if hasattr(replaced[0].op, edit.cause.attribute):
                         op: Any = replaced[0].op
                         op = dataclasses.replace(op, **{edit.cause.attribute: value})
-                        replaced = (dataclasses.replace(replaced[0], op=op),)
+                        weights = replaced[0].weights
+                        if _shapes(edit.steps[0]) != _shapes(replaced[0]):
+                            weights = edit.steps[0].weights
+                        new = dataclasses.replace(replaced[0], op=op, weights=weights)
+                        replaced = (new,)
                     else:
                         replaced = edit.steps
                 else:
@@ -693,6 +722,9 @@ class _Segment:
             return f"the left side's layer cannot be computed on these inputs: {error}"
         if array.shape != target.shape:
             return f"shapes {array.shape} on the left, {target.shape} on the right"
+        if not np.isfinite(target).all():
+            bad = int((~np.isfinite(target)).sum())
+            return f"{bad} of {target.size} values on the right are no numbers"
         distance = np.abs(array - target)
         place = np.unravel_index(int(np.nanargmax(distance)), distance.shape)
         where = ", ".join(map(str, place))
@@ -745,6 +777,14 @@ def _attributes(a: Op, b: Op) -> Iterator[tuple[Cause, Op]]:
             )
             op = dataclasses.replace(a, **{field.name: theirs})
             yield Cause(words, field.name, ours, theirs), op
+
+
+def _follows(cause: Cause) -> bool:
+    """Whether it may be no more than what follows from another cause.
+
+    The padding of ``same`` is another one for another kernel, stride or dilation.
+    """
+    return cause.attribute == "padding"
 
 
 def _word(value: Any) -> str:

@@ -782,7 +782,7 @@ def _with_number(kind: type[Op], x: str, number: float, first: bool) -> Any:
         op = ops.Scale(number, 0.0)
     elif kind is ops.Subtract:
         op = ops.Scale(-1.0, number) if first else ops.Scale(1.0, -number)
-    elif kind is ops.Divide and not first:
+    elif kind is ops.Divide and number and not first:
         op = ops.Scale(1 / number, 0.0)
     elif kind is ops.Maximum:
         op = ops.Clip(number, math.inf)

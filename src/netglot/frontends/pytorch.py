@@ -422,7 +422,7 @@ def _with_number(kind: type[Op], site: Site, x: str, number: float) -> Any:
         op = ops.Scale(number, 0.0)
     elif kind is ops.Subtract:
         op = ops.Scale(-1.0, number) if reverse else ops.Scale(1.0, -number)
-    elif kind is ops.Divide and not reverse:
+    elif kind is ops.Divide and number and not reverse:
         op = ops.Scale(1 / number, 0.0)
     else:
         return Unknown(f"{kind.__name__} with a number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ GROUPS = (
 )
 #: The largest number of differences that are listed of one framework.
 LISTED = 8
+#: Relative errors of one layer whose numbers are rounded to 11 or to 8 bits.
+COARSE = (2e-5, 2e-2)
 #: How the name of a difference in float64 ends, and that of a value begins.
 TWIN, VALUE = " (float64)", "output of "
 
@@ -109,10 +112,29 @@ def reasons(item: Checked) -> list[str]:
     shown = (twins or wrong)[:LISTED]
     lines = [f"{item.title}: {len(wrong)} of {len(found)} compared differ"]
     lines += _place(item)
+    lines += _rounded(item)
     lines += [f"    {difference}" for difference in shown]
     if len(wrong) > len(shown):
         lines.append(f"    and {len(wrong) - len(shown)} more (--json has them all)")
     return lines
+
+
+def _rounded(item: Checked) -> list[str]:
+    """A line where only float32 differs, and by as much as a shorter mantissa does."""
+    found = item.verdict.differences if item.verdict else ()
+    values = [d for d in found if d.what.startswith((VALUE, "scores"))]
+    twins = [d for d in values if d.what.endswith(TWIN)]
+    wrong = [d for d in values if not d.what.endswith(TWIN) and not d.equal]
+    if not twins or not wrong or not all(d.equal for d in twins):
+        return []
+    size = wrong[0].size
+    if not COARSE[0] <= size <= COARSE[1]:
+        return []
+    bits = round(-math.log2(size))
+    return [
+        f"    float64 agrees; the first such value is right to {bits} bits, where "
+        "float32 has 24, TF32 and float16 11, bfloat16 8: a shorter type is on"
+    ]
 
 
 def _place(item: Checked) -> list[str]:
