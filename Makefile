@@ -23,7 +23,7 @@ check: setup
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m text
+	$(BIN)/pytest -q -m text --numprocesses 2
 
 golden: setup
 	NETGLOT_GOLDEN=write $(BIN)/pytest -q -m text tests/test_programs.py

@@ -1,10 +1,15 @@
 """Fixtures that tests of several rooms share."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from data_cache import shared_folder, unpacked
+
+# A shell that starts the tests in the background has them, and whatever they start,
+# ignore interrupts; some tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

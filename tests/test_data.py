@@ -452,9 +452,12 @@ def test_imdb_keras_form(tmp_path: Path) -> None:
     write_reviews(tmp_path / "imdb.npz")
     arrays = read(IMDB, tmp_path)
     assert arrays.x_train.dtype == np.int32
-    assert arrays.x_train[0, :5].tolist() == [1, 4, 5, 6, 0]
-    assert arrays.x_train[1].tolist() == list(range(53, 203))
-    assert arrays.x_train[2, :4].tolist() == [1, 2, 8, 0]
+    # They are shuffled, with their labels.
+    reviews = {row[1]: (row, y) for row, y in zip(arrays.x_train, arrays.y_train)}
+    assert reviews[4][0][:5].tolist() == [1, 4, 5, 6, 0]
+    assert reviews[54][0].tolist() == list(range(53, 203))
+    assert reviews[2][0][:4].tolist() == [1, 2, 8, 0]
+    assert {word: y for word, (_, y) in reviews.items()} == {4: 0, 54: 1, 2: 1}
     assert arrays.classes == ("negative", "positive")
 
 
