@@ -69,7 +69,8 @@ def making():
             _MADE[id(made)] = (recorder.where(), made)
         return made
 
-    with recorder.patched(metaclass, "__call__", remembering):
+    marked = recorder.patched(metaclass, "__call__", remembering)
+    with marked, jaxpr.hardly_optimised():
         yield
 
 
@@ -317,9 +318,10 @@ def record(model, arrays, notes, training):
             after = _gradients(model, weights, inputs, notes)
     paths = sorted(weights)
     given = [weights[path] for path in paths] + inputs
-    names, outputs = jaxpr.run(
-        closed, marks, notes, paths + [None] * len(inputs), given
-    )
+    with jaxpr.hardly_optimised():
+        names, outputs = jaxpr.run(
+            closed, marks, notes, paths + [None] * len(inputs), given
+        )
     notes.notes.extend(model.notes)
     if training:
         # Running statistics have moved.
@@ -491,7 +493,7 @@ def _nnx_call(owner, marks, training, made):
             about.update(
                 attributes=_attributes(self),
                 weights=marks.weights[path],
-                training=_trains(self, kwargs, training),
+                training=_trains(self, args, kwargs, training),
                 made=made.get(path, ""),
             )
         return marks.call(about, function, args, kwargs, whole=layer)
@@ -511,10 +513,13 @@ def _kind(cls):
     return recorder.full_name(owner)
 
 
-def _trains(module, kwargs, training):
+def _trains(module, args, kwargs, training):
     """Whether a layer does what it does in training alone."""
     for name in ("use_running_average", "deterministic"):
         given = kwargs.get(name, None)
+        if given is None and len(args) > 1 and isinstance(args[1], (bool, np.bool_)):
+            # The one argument that such a layer has besides its input.
+            given = args[1]
         own = getattr(module, name, None)
         if given is not None or own is not None:
             return not (own if given is None else given)
@@ -561,7 +566,7 @@ def _linen_call(model, marks, training):
             spoken.update(
                 attributes=_attributes(module),
                 weights=weights,
-                training=_trains(module, kwargs, training),
+                training=_trains(module, args, kwargs, training),
             )
             _prepare_linen(module, model, training)
 

@@ -38,6 +38,7 @@ _OPEN = {
 }
 #: Functions of ``jax.nn`` that are one call, where they were reached without a mark.
 _WHOLE = {"relu", "relu6", "silu", "elu", "selu", "leaky_relu", "softplus"}
+_HARDLY = "jax_disable_most_optimizations"
 #: Equations that change neither numbers nor axes.
 _SAME = {"name", "copy", "copy_p", "stop_gradient", "optimization_barrier"}
 _BINARY = {"add", "sub", "mul", "div", "max", "min", "pow"}
@@ -68,6 +69,17 @@ def _replaced(item, function):
     if isinstance(item, dict):
         return {key: _replaced(part, function) for key, part in item.items()}
     return item
+
+
+@contextlib.contextmanager
+def hardly_optimised():
+    """While every operation is compiled for one use: a fraction of the time."""
+    before = jax.config.read(_HARDLY)
+    jax.config.update(_HARDLY, True)
+    try:
+        yield
+    finally:
+        jax.config.update(_HARDLY, before)
 
 
 # --- Marks ----------------------------------------------------------------------------

@@ -71,8 +71,17 @@ def making():
         original(self, *args, **kwargs)
         object.__setattr__(self, "_netglot_made", recorder.where())
 
-    with recorder.patched(Operation, "__init__", remembering):
+    with recorder.patched(Operation, "__init__", remembering), _used_once():
         yield
+
+
+def _used_once():
+    """While operations are run one by one: JAX compiles each."""
+    if keras.config.backend() != "jax":
+        return contextlib.nullcontext()
+    from . import jaxpr
+
+    return jaxpr.hardly_optimised()
 
 
 def adopt(model, optimizer, loss, dtype):
@@ -136,7 +145,7 @@ def record(model, arrays, notes, training):
         watch = _Watch(model, notes)
         seen = [watch.seen(x) for x in inputs]
         names = [x._netglot for x in seen]
-        with watch.watching():
+        with watch.watching(), _used_once():
             result = model(*_arranged(model, seen), training=training)
         outputs = [watch.seen(x) for x in tree.flatten(result) if _is_value(x)]
         if training and not jax:
