@@ -453,7 +453,9 @@ def test_imdb_keras_form(tmp_path: Path) -> None:
     arrays = read(IMDB, tmp_path)
     assert arrays.x_train.dtype == np.int32
     # They are shuffled, with their labels.
-    reviews = {row[1]: (row, y) for row, y in zip(arrays.x_train, arrays.y_train)}
+    reviews = {
+        row[1]: (row, y) for row, y in zip(arrays.x_train, arrays.y_train, strict=True)
+    }
     assert reviews[4][0][:5].tolist() == [1, 4, 5, 6, 0]
     assert reviews[54][0].tolist() == list(range(53, 203))
     assert reviews[2][0][:4].tolist() == [1, 2, 8, 0]

@@ -54,9 +54,20 @@ def gradients(ours: Reading, theirs: Reading) -> Iterator[Moved]:
             norm = max(float(np.linalg.norm(mine[a])), 1e-6 * total)
             size = float(np.linalg.norm(other[b].astype(np.float64) - mine[a])) / norm
             if not size <= limit:
-                gone = not other[b].any() and mine[a].any()
-                cause = "zero on the right: the gradient is stopped" if gone else ""
-                yield Moved(what, one, two, size, cause)
+                yield Moved(what, one, two, size, _gone(mine[a], other[b]))
+
+
+def _gone(left: np.ndarray, right: np.ndarray) -> str:
+    """What is zero on the right alone, in words; empty where nothing is."""
+    if not right.any():
+        return "zero on the right: the gradient is stopped"
+    if right.ndim < 2:
+        return ""
+    rows = [k for k in range(len(right)) if left[k].any() and not right[k].any()]
+    rest = [k for k in range(len(right)) if k not in rows]
+    if rows and np.allclose(left[rest], right[rest]):
+        return f"row {rows[0]} gets none on the right, as of a padding index"
+    return ""
 
 
 def weight_pairs(

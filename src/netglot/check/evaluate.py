@@ -12,7 +12,7 @@ import numpy as np
 
 from netglot import reference
 from netglot.frontends.reading import Relabel
-from netglot.ops import Gelu, Op, Type, Upsample
+from netglot.ops import Gelu, MultiHeadAttention, Op, Type, Upsample
 
 #: A value: canonical axes, and the numbers.
 Known = tuple[Type, np.ndarray]
@@ -78,22 +78,37 @@ def chain(steps: Sequence[Step], *inputs: Known, dtype: Any = np.float64) -> Kno
     return current[0]
 
 
-def narrow(step: Step) -> Step:
-    """A step whose own numbers are those of float32, as its constants are."""
+def narrow(step: Step, numbers: bool = True) -> Step:
+    """A step as it is where numbers of float32 get in though all else is float64.
+
+    An attention, whose softmax may be one of float32, is computed in float32. With
+    ``numbers`` so is a bilinear enlargement, and the step's own numbers are rounded.
+    """
+    if step.how is None and isinstance(step.op, MultiHeadAttention):
+        return dataclasses.replace(step, how=_single)
+    if not numbers:
+        return step
     changed: dict[str, Any] = {
         field.name: float(np.float32(value))
         for field in dataclasses.fields(step.op)
         if isinstance(value := getattr(step.op, field.name), float)
+        and value != float(np.float32(value))
     }
     if isinstance(step.op, Gelu) and step.how is None:
         return dataclasses.replace(step, how=_narrow_gelu)
-    if isinstance(step.op, Upsample) and step.op.mode == "bilinear":
-        return dataclasses.replace(step, how=_narrow_upsample)
+    bilinear = isinstance(step.op, Upsample) and step.op.mode == "bilinear"
+    if bilinear and step.how is None:
+        return dataclasses.replace(step, how=_single)
+    if not changed:
+        return step
     return dataclasses.replace(step, op=dataclasses.replace(step.op, **changed))
 
 
-def _narrow_upsample(op: Upsample, site: reference.Site, x: np.ndarray) -> np.ndarray:
-    return reference.MEANING[Upsample](op, site, x.astype(np.float32))
+def _single(op: Op, site: reference.Site, *xs: np.ndarray) -> Any:
+    """All of it in float32, as some do whatever they are given."""
+    held = {name: array.astype(np.float32) for name, array in site.weights.items()}
+    site = dataclasses.replace(site, weights=held)
+    return reference.MEANING[type(op)](op, site, *(x.astype(np.float32) for x in xs))
 
 
 def _narrow_gelu(op: Gelu, site: reference.Site, x: np.ndarray) -> np.ndarray:

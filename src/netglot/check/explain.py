@@ -20,7 +20,13 @@ import numpy as np
 from netglot import ops
 from netglot.check.compare import relative
 from netglot.check.evaluate import Known, Step, compute, known, narrow
-from netglot.check.matching import Match, match, other_biases, paired_weights
+from netglot.check.matching import (
+    Match,
+    converts,
+    match,
+    other_biases,
+    paired_weights,
+)
 from netglot.check.variants import Variant, variants
 from netglot.frontends.reading import Layer, Reading, Relabel
 from netglot.ops import Op, Type
@@ -30,10 +36,15 @@ EXACT = 1e-9
 #: In float32: this many times the error that float32 makes in that layer on that input,
 #: and at least so much.
 ROUNDING, LEAST = 8.0, 2e-6
-#: Where the numbers of a layer (a slope, a factor) are of float32 even in float64.
-NARROW = ("on tensorflow",)
+#: softmax of an attention.
+NARROW = ("on tensorflow", "on jax")
 #: Attributes that an evaluation does not show.
 TRAINING = ("momentum", "unbiased", "rate", "forget_bias")
+#: Relative difference within which the inputs of a layer that is none of our operations
+#: are the same, and over which its outputs differ.
+UNREAD = 1e-6
+#: What the rounding of a coarser type may leave when it is taken into account.
+COARSE = 4e-3
 #: So many layers may be one on the other side.
 GROUPED = 4
 #: More combinations of variants are not tried.
@@ -46,7 +57,7 @@ class Cause:
 
     ``what`` says it in words; ``attribute`` with its values on both sides where it is
     one. ``wanted`` is the operation that the right side would have to have, and what it
-    reads; ``layer`` the left side's layer that is meant.
+    reads; ``layer`` the left side's layer that is meant, ``other`` the right side's.
     """
 
     what: str
@@ -56,6 +67,7 @@ class Cause:
     wanted: Op | None = None
     inputs: tuple[Type, ...] = ()
     layer: Layer | None = None
+    other: Layer | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,8 @@ class Compared:
 class _Edit:
     """A possible change of the left side's steps, by their place.
 
-    ``reads``: the values that the first of them reads instead.
+    ``reads``: the values that the first of them reads instead. ``instead`` takes the
+    place of them all; ``gone`` are others that it takes the place of.
     """
 
     cause: Cause
@@ -113,6 +126,8 @@ class _Edit:
     steps: tuple[Step, ...] | None
     before: tuple[Step, ...] = ()
     reads: tuple[str, ...] = ()
+    instead: tuple[Step, ...] = ()
+    gone: tuple[int, ...] = ()
     #: Weights of the step that are others, where that is all.
     weights: Mapping[str, np.ndarray] | None = None
 
@@ -144,7 +159,8 @@ class _Comparison:
         self.values = dict(zip(left.inputs, right.inputs, strict=False))
         for i, j in self.match.pairs:
             a, b = left.layers[i], right.layers[j]
-            if getattr(a.op, "returns", "") == getattr(b.op, "returns", ""):
+            returns = {getattr(layer.op, "returns", "") for layer in (a, b)} - {""}
+            if len(returns) < 2:
                 # Else one takes the last step later: what follows is compared.
                 self.values |= dict(zip(a.outputs, b.outputs, strict=False))
         self.made = {v: i for i, a in enumerate(left.layers) for v in a.outputs}
@@ -153,12 +169,16 @@ class _Comparison:
         self.ends = [(a, b) for a, b in outputs if self.values.get(a) != b]
         self.shown: dict[str, Known] = {}
         self.used: set[tuple[int, str]] = set()
+        #: Layers that give the same, by their place on the left.
+        self.agreed: set[int] = set()
         kinds = {left.recording.dtype(v) for v in right.outputs if v in left.native}
         kinds |= {right.recording.dtype(v) for v in right.outputs}
         self.exact = "float64" in kinds
-        self.narrow = any(
-            reading.recording.version.endswith(NARROW) for reading in (left, right)
-        )
+        # Weights that are kept may be rounded to float32, each in its own way.
+        pairs = paired_weights(left, right, self.match.pairs)
+        kept = any(not np.array_equal(weights[a], self.theirs[b]) for a, b in pairs)
+        self.held = UNREAD if kept else 0.0
+        self.engines = {_engine(reading) for reading in (left, right)}
 
     def compared(self) -> Compared:
         findings, layers = [], []
@@ -170,13 +190,20 @@ class _Comparison:
         order = [
             (i, a, b)
             for i, a, b in order
-            if self.right.recording.seen(b) and self.computable(i)
+            if self.right.recording.seen(b) and self.compared_at_all(i)
         ]
         for number, (i, a, b) in enumerate(order, start=1):
             if self.values.get(a) is None and (a, b) not in self.ends:
                 continue
-            later = order[number : number + GROUPED]
-            finding, size, allowed = self.judge(i, a, b, number, len(order), later)
+            later = [
+                one
+                for one in order[number : number + GROUPED]
+                if self.computable(one[0])
+            ]
+            if self.computable(i):
+                finding, size, allowed = self.judge(i, a, b, number, len(order), later)
+            else:
+                finding, size, allowed = self.valued(i, a, b, number, len(order))
             name = self.left.layers[i].name
             j = self.made_right.get(b)
             other = self.right.layers[j].name if j is not None else b
@@ -251,7 +278,8 @@ class _Comparison:
         if other is None or not own.weights or type(other.op) is not type(layer.op):
             return own
         theirs = _step(other, self.theirs)
-        if other.op == layer.op and _shapes(own) != _shapes(theirs):
+        same = other.op == layer.op and own.weights.keys() == theirs.weights.keys()
+        if same and _shapes(own) != _shapes(theirs):
             return theirs
         if self.same_biases(layer, other):
             # In another form.
@@ -261,6 +289,13 @@ class _Comparison:
             held |= {n: w for n, w in theirs.weights.items() if "bias" in n}
             op = dataclasses.replace(op, bias=bias.bias)
             own = dataclasses.replace(own, op=op, weights=held)
+        elif converts(layer, other, self.weights):
+            op, bias = layer.op, other.op
+            found = other_biases(layer, other, self.weights)
+            found = {n: w for n, w in found.items() if n in theirs.weights}
+            held = {n: w for n, w in own.weights.items() if "bias" not in n}
+            op = dataclasses.replace(op, bias=bias.bias)
+            own = dataclasses.replace(own, op=op, weights={**held, **found})
         near = {
             name: theirs.weights[name]
             for name, array in own.weights.items()
@@ -285,21 +320,62 @@ class _Comparison:
             )
         )
 
+    def giver(self, name: str) -> str:
+        """The name of the layer that gives a value, be it with other axes."""
+        while name in self.made:
+            layer = self.left.layers[self.made[name]]
+            if not isinstance(layer.op, Relabel):
+                return layer.name
+            (name,) = layer.inputs
+        return "the input"
+
     def givers(self, names: Sequence[str]) -> str:
         """The layers that give values of the left side, in words."""
-        layers = [
-            self.left.layers[self.made[name]].name if name in self.made else "the input"
-            for name in names
-        ]
+        layers = [self.giver(name) for name in names]
         *first, last = layers
         return f"{', '.join(first)} and {last}" if first else last
 
     # One layer.
 
     def computable(self, i: int) -> bool:
-        """Whether a layer of the left side is one that is compared."""
-        op = self.left.layers[i].op
-        return op is not None and not isinstance(op, Relabel)
+        """Whether a layer of the left side can be computed."""
+        return self.left.layers[i].op is not None
+
+    def compared_at_all(self, i: int) -> bool:
+        """Whether a layer of the left side is compared, be it by its values alone.
+
+        One that only names axes is, where what it names was not seen by itself.
+        """
+        layer = self.left.layers[i]
+        if not isinstance(layer.op, Relabel):
+            return True
+        other = self.values.get(layer.inputs[0])
+        return other is None or not self.right.recording.seen(other)
+
+    def valued(
+        self, i: int, a: str, b: str, number: int, total: int
+    ) -> tuple[Finding | None, float, float]:
+        """A layer that is none of our operations, where both were given the same."""
+        layer = self.left.layers[i]
+        j = self.made_right.get(b)
+        pairs = [(v, self.values.get(v)) for v in layer.inputs]
+        limit = UNREAD if self.exact else ROUNDING**2 * LEAST
+        if not all(w and self.apart(v, w) <= limit for v, w in pairs):
+            return None, 0.0, limit
+        size = self.apart(a, b)
+        if size <= limit:
+            return None, size, limit
+        note = f"it is none of netglot's operations ({layer.why})"
+        theirs = self.right.layers[j] if j is not None else None
+        found = Finding(layer, theirs, number, total, size, limit, note=note)
+        return found, size, limit
+
+    def apart(self, a: str, b: str) -> float:
+        """How far what both sides have seen of a value is apart."""
+        ours, theirs = self.left.value(a), self.right.value(b)
+        if ours is None or theirs is None:
+            return float("inf")
+        return relative(theirs, ours)
 
     def grouped(self, a: str, later: Sequence[tuple[int, str, str]]) -> bool:
         """Whether both sides do the same in other pieces, as ``x / 2`` and ``x * 0.5``.
@@ -344,6 +420,8 @@ class _Comparison:
             return None, 0.0, EXACT
         size, allowed = segment.difference(segment.plain, target)
         if size <= allowed:
+            if len(segment.chain) == len(segment.other) == 1:
+                self.agreed.add(i)
             return None, size, allowed
         resized = (
             j is not None and self.left.types[a].shape != self.right.types[b].shape
@@ -351,8 +429,17 @@ class _Comparison:
         loose = not layer.weights or resized
         if loose and a in self.values and self.grouped(a, later):
             return None, 0.0, allowed
+        named = (c for c in reversed(segment.chain) if not isinstance(c.op, Relabel))
+        layer = next(named, layer)
         finding = Finding(layer, theirs, number, total, size, allowed)
         found = segment.explain(target, allowed)
+        if found is None and segment.chain:
+            # What stands there may belong to the layer before.
+            before = _Segment(self, a, b, segment.chain[0].inputs)
+            if len(before.chain) > len(segment.chain):
+                found = before.explain(target, allowed)
+        if found is None:
+            found = segment.given_otherwise(target, allowed)
         if found is not None:
             causes, left_over = found
             for cause in causes:
@@ -363,12 +450,18 @@ class _Comparison:
             finding = dataclasses.replace(
                 finding,
                 left=at,
-                right=theirs if k is None else self.right.layers[k],
+                right=causes[0].other
+                or (theirs if k is None else self.right.layers[k]),
                 causes=causes,
                 left_over=left_over,
             )
         else:
-            finding = dataclasses.replace(finding, note=segment.example(target))
+            # What is none of our operations says so; that is not verified.
+            why = theirs.why if theirs is not None and theirs.op is None else ""
+            unread = (Cause(f"{theirs}: {why}", layer=layer),) if why else ()
+            finding = dataclasses.replace(
+                finding, causes=unread, note=segment.example(target)
+            )
         return finding, size, allowed
 
     # What this run does not show.
@@ -376,9 +469,17 @@ class _Comparison:
     def hidden(self) -> Iterator[tuple[Layer, Layer | None, Cause]]:
         for i, j in self.match.pairs:
             a, b = self.left.layers[i], self.right.layers[j]
-            if a.op is None or type(a.op) is not type(b.op):
+            if a.op is None or b.op is None or a.outputs[0] not in self.values:
                 continue
-            if a.outputs[0] not in self.values:
+            if i in self.agreed and _maps(a.op) and _maps(b.op):
+                if _elsewhere(a.op, b.op):
+                    words = f"{_name(b)} on the right, {_name(a)} on the left"
+                    cause = Cause(words)
+                    if type(a.op) is type(b.op):
+                        cause, _ = next(_attributes(a.op, b.op))
+                    yield a, b, cause
+                continue
+            if type(a.op) is not type(b.op):
                 continue
             for cause, op in _attributes(a.op, b.op):
                 if (i, cause.attribute) in self.used:
@@ -407,7 +508,9 @@ class _Comparison:
         if target is None or place is None:
             return False
         steps = list(segment.plain)
-        steps[place] = dataclasses.replace(steps[place], op=op)
+        # A weight that only the right side has is its own.
+        held = {**_step(b, self.theirs).weights, **steps[place].weights}
+        steps[place] = dataclasses.replace(steps[place], op=op, weights=held)
         size, allowed = segment.difference(steps, target)
         return size <= allowed
 
@@ -415,17 +518,20 @@ class _Comparison:
 class _Segment:
     """The layers between values that both sides have, up to one such value."""
 
-    def __init__(self, whole: _Comparison, a: str, b: str) -> None:
+    def __init__(
+        self, whole: _Comparison, a: str, b: str, without: Sequence[str] = ()
+    ) -> None:
+        """``without``: values from which it does not start, though both have them."""
         self.whole = whole
         left, right = whole.left, whole.right
-        self.start = a
+        self.start, self.end = a, b
         # An output that both sides compute, after which the right one goes on.
         beyond = a in whole.values and whole.values[a] != b
         # What was not seen on the right is computed, and may be where it differs.
         known = {
             ours: theirs
             for ours, theirs in whole.values.items()
-            if right.recording.seen(theirs)
+            if right.recording.seen(theirs) and ours not in without
         }
         names = set(known)
         self.chain = [] if beyond else self.upstream(left, whole.made, a, names)
@@ -461,6 +567,47 @@ class _Segment:
         names = names or (self.chain[0].inputs if self.chain else (self.start,))
         return tuple(self.whole.value(v) for v in names)
 
+    def given_otherwise(
+        self, target: np.ndarray, allowed: float
+    ) -> tuple[tuple[Cause, ...], float] | None:
+        """Whether it is right about what the right side gives its first layer.
+
+        Then what makes that is the cause.
+        """
+        allowed = max(allowed, self.whole.held)
+        pairs = [(a, b) for a in self.chain for b in self.other if self.paired(a, b)]
+        if not pairs or pairs[0][0] is not self.chain[0]:
+            return None
+        a, b = pairs[0]
+        whole, makers, inputs = self.whole, list[Layer](), list[Known]()
+        for ours, theirs in zip(a.inputs, b.inputs, strict=False):
+            array = whole.right.value(theirs)
+            if array is None or array.ndim != len(whole.left.types[ours].axes):
+                return None
+            inputs.append(known(whole.left.types[ours].axes, array))
+            if whole.values.get(ours) != theirs and theirs in whole.made_right:
+                makers.append(whole.right.layers[whole.made_right[theirs]])
+        try:
+            _, array = _through(self.plain, tuple(inputs))
+        except (ValueError, KeyError, IndexError, TypeError):
+            return None
+        size = relative(target, array.reshape(target.shape))
+        if not makers or size > allowed:
+            return None
+        while any(isinstance(m.op, Relabel) for m in makers):
+            before = [m.inputs[0] if isinstance(m.op, Relabel) else "" for m in makers]
+            if any(name and name not in whole.made_right for name in before):
+                return None
+            makers = [
+                whole.right.layers[whole.made_right[name]] if name else m
+                for m, name in zip(makers, before, strict=True)
+            ]
+        names = " and ".join(
+            f"{_name(m)}{_numbers(m.op) if m.op else ''}" for m in makers
+        )
+        words = f"what it reads is made by {names} on the right"
+        return (Cause(words, layer=a, other=makers[0]),), size
+
     def difference(
         self, steps: Sequence[Step], target: np.ndarray, reads: tuple[str, ...] = ()
     ) -> tuple[float, float]:
@@ -493,10 +640,14 @@ class _Segment:
         How much, is measured: by how far the layer's own numbers move it when they are
         rounded.
         """
-        if not self.whole.narrow:
+        if self.whole.engines == {"torch"}:
+            return EXACT
+        numbers = "tensorflow" in self.whole.engines
+        narrowed = [narrow(step, numbers) for step in steps]
+        if all(a is b for a, b in zip(steps, narrowed, strict=True)):
             return EXACT
         try:
-            _, rough = _through(list(map(narrow, steps)), inputs)
+            _, rough = _through(narrowed, inputs)
         except (ValueError, KeyError, IndexError, TypeError):
             return EXACT
         return max(EXACT, ROUNDING * relative(rough.reshape(array.shape), array))
@@ -505,33 +656,71 @@ class _Segment:
         self, target: np.ndarray, allowed: float
     ) -> tuple[tuple[Cause, ...], float] | None:
         """The smallest set of changes that gives what was seen."""
-        read = list(self.read())
-        for edits in itertools.islice(_subsets(read), TRIED):
-            size = self.size_of(edits, target)
-            if size <= allowed:
+        allowed = max(allowed, self.whole.held)
+        dropped = self.dropped(target)
+        if dropped is not None and dropped[1] <= allowed:
+            return dropped
+        read, single = list(self.read()), list(self.known())
+        for edit in (*read, *single):
+            if "rounded" not in edit.cause.what:
+                size = self.explained((edit,), target, allowed)
+                if size is not None:
+                    return (edit.cause,), size
+        for edits in itertools.islice(_several(read), TRIED):
+            size = self.explained(edits, target, allowed)
+            if size is not None:
                 causes = (edit.cause for edit in edits)
                 return tuple(sorted(causes, key=_follows)), size
-        best: tuple[tuple[Cause, ...], float] | None = None
-        single = list(self.known())
-        for edit in single:
-            size = self.size_of((edit,), target)
-            limit = 1e-3 if "rounded" in edit.cause.what else allowed
-            if size <= limit and (best is None or size < best[1] / 10):
-                best = ((edit.cause,), size)
-                if limit == allowed:
-                    return best
-        if best:
-            return best
+        rounded = [
+            (self.size_of((edit,), target), edit.cause)
+            for edit in single
+            if "rounded" in edit.cause.what
+        ]
+        plain = self.size_of((), target)
+        least, cause = min(rounded, key=lambda one: one[0], default=(plain, Cause("")))
+        if least <= min(COARSE, plain / 2):
+            # How it adds up is not known: no more than what is left can be asked.
+            return (cause,), least
         pairs: Iterable[tuple[_Edit, ...]] = itertools.combinations(
             [edit for edit in (*read, *single) if "rounded" not in edit.cause.what], 2
         )
         for edits in itertools.islice(pairs, TRIED):
             if edits[0].place == edits[1].place and self.clash(edits):
                 continue
-            size = self.size_of(edits, target)
-            if size <= allowed:
+            size = self.explained(edits, target, allowed)
+            if size is not None:
                 return tuple(edit.cause for edit in edits), size
         return None
+
+    def explained(
+        self, edits: Sequence[_Edit], target: np.ndarray, allowed: float
+    ) -> float | None:
+        """What is left of the difference with some changes; None where too much is."""
+        steps = self.edited(edits)
+        if steps is None:
+            return None
+        reads = next((edit.reads for edit in edits if edit.reads), ())
+        size, own = self.difference(steps, target, reads)
+        return size if size <= max(allowed, own) else None
+
+    def dropped(self, target: np.ndarray) -> tuple[tuple[Cause, ...], float] | None:
+        """Whether a dropout is at work on the right, by what it has left over."""
+        last = self.other[-1] if self.other else None
+        if last is None or not isinstance(last.op, ops.Dropout):
+            return None
+        rate: Any = last.op.rate
+        if not 0 < rate < 1 or not (target == 0).any():
+            return None
+        try:
+            _, array = _through(self.plain, self.inputs())
+        except (ValueError, KeyError, IndexError, TypeError):
+            return None
+        if array.shape != target.shape:
+            return None
+        kept = np.where(target != 0, array / (1 - rate), 0.0)
+        at = self.chain[-1] if self.chain else None
+        cause = Cause("dropout is active in evaluation on the right", layer=at)
+        return (cause,), relative(target, kept)
 
     @staticmethod
     def clash(edits: Sequence[_Edit]) -> bool:
@@ -548,8 +737,14 @@ class _Segment:
 
     def edited(self, edits: Sequence[_Edit]) -> list[Step] | None:
         """The steps after some edits; None where two change the same in two ways."""
+        whole = [edit.instead for edit in edits if edit.instead]
+        if whole:
+            return list(whole[0]) if len(edits) == 1 else None
         result: list[Step] = []
+        gone = {index for edit in edits for index in edit.gone}
         for index, step in enumerate(self.plain):
+            if index in gone:
+                continue
             mine = [edit for edit in edits if edit.place == (index,)]
             replaced: tuple[Step, ...] = (step,)
             for edit in mine:
@@ -587,21 +782,25 @@ class _Segment:
     def read(self) -> Iterator[_Edit]:
         """Differences that can be read off the two sides' layers."""
         yield from self.wired()
+        yield from self.scaled()
         partner = {
             i: j
             for i, a in enumerate(self.chain)
             for j, b in enumerate(self.other)
             if self.paired(a, b)
         }
+        ending = self.ending(partner)
         end, last = len(self.chain) - 1, len(self.other) - 1
         loose = end not in partner and last not in partner.values()
         if self.chain and self.other and loose:
             partner[end] = last
+        yield from self.replaced(partner)
         for i, a in enumerate(self.chain):
             if i not in partner:
-                if not isinstance(a.op, ops.Dropout | Relabel):
+                if not isinstance(a.op, ops.Dropout | Relabel) and a not in ending:
                     cause = self.at(i, Cause(f"{_name(a)} is missing on the right"))
-                    yield _Edit(cause, (i,), ())
+                    reads = self.read_there() if len(a.inputs) > 1 else ()
+                    yield _Edit(cause, (i,), (), reads=reads if all(reads) else ())
                 continue
             b = self.other[partner[i]]
             if a.op is None or b.op is None:
@@ -609,41 +808,141 @@ class _Segment:
             if type(a.op) is type(b.op):
                 theirs_held = _step(b, self.whole.theirs)
                 resized = _shapes(self.step(i)) != _shapes(theirs_held)
-                for cause, op in _attributes(a.op, b.op):
+                for cause, op in _attributes(self.step(i).op, b.op):
+                    if cause.attribute == "returns" and ending:
+                        continue
+                    if cause.attribute == "bias" and isinstance(b.op, ops.SimpleRNN):
+                        yield self.biased(i, b, cause, op)
+                        continue
                     # Weights of another size cannot have been carried over.
                     held = theirs_held if resized else self.step(i)
                     step = dataclasses.replace(held, op=op)
                     yield _Edit(self.at(i, cause), (i,), (step,))
                 if a.training != b.training:
                     yield self.trains(i, a, b)
+                if len(self.chain) == 1 and isinstance(self.other[0].op, Relabel):
+                    yield from self.turned(a, self.other[0].op)
             else:
                 words = f"{_name(b)} on the right, {_name(a)} on the left"
                 step = _step(b, self.whole.theirs)
                 cause = Cause(words, "", type(a.op).__name__, type(b.op).__name__)
                 yield _Edit(self.at(i, cause), (i,), (step,))
+                if len(self.chain) == 1 < len(self.other):
+                    # Its axes have other letters.
+                    steps = tuple(_step(c, self.whole.theirs) for c in self.other)
+                    if sum(not isinstance(one.op, Relabel) for one in steps) == 1:
+                        yield _Edit(self.at(i, cause), (i,), steps)
             yield from self.held(i, a, b)
         inverse = {j: i for i, j in partner.items()}
         for j, b in enumerate(self.other):
             if j in inverse or b.op is None or isinstance(b.op, ops.Dropout | Relabel):
                 continue
+            if b in ending:
+                continue
             later = [inverse[k] for k in range(j + 1, len(self.other)) if k in inverse]
             place = later[0] if later else len(self.chain)
-            cause = Cause(f"{_name(b)} on the right only")
+            cause = Cause(f"{_name(b)}{_numbers(b.op)} on the right only", other=b)
             yield _Edit(cause, (place,), None, (_step(b, self.whole.theirs),))
+
+    def turned(self, a: Layer, relabel: Relabel) -> Iterator[_Edit]:
+        """Other axes that a layer acts on, as a norm of rows in place of channels."""
+        given = self.whole.left.types[a.inputs[0]].axes
+        if len(given) != len(relabel.axes):
+            return
+        others = {
+            letter: given[place]
+            for letter, place in zip(relabel.axes, relabel.order, strict=True)
+            if letter != given[place]
+        }
+        if not others:
+            return
+        theirs, ours = ", ".join(others.values()), ", ".join(others)
+        words = f"it takes the axes {theirs} on the right for {ours}"
+        steps = tuple(_step(c, self.whole.theirs) for c in self.other)
+        cause = self.at(0, Cause(words, "", ours, theirs))
+        yield _Edit(cause, (0,), None, instead=steps)
+
+    def biased(self, i: int, b: Layer, cause: Cause, op: Op) -> _Edit:
+        """The biases that a recurrent layer has on the right; its kernels stay."""
+        theirs = _step(b, self.whole.theirs).weights
+        held = {n: w for n, w in self.step(i).weights.items() if "bias" not in n}
+        held |= {n: w for n, w in theirs.items() if "bias" in n}
+        step = dataclasses.replace(self.step(i), op=op, weights=held)
+        return _Edit(
+            dataclasses.replace(self.at(i, cause), attribute=""), (i,), (step,)
+        )
+
+    def ending(self, partner: Mapping[int, int]) -> list[Layer]:
+        """What takes the last step of a recurrent layer that itself gives the last one
+        on the other side: no difference.
+        """
+        for i, j in partner.items():
+            returns = [
+                getattr(layer.op, "returns", "")
+                for layer in (self.chain[i], self.other[j])
+            ]
+            if sorted(returns) != ["last", "sequence"]:
+                continue
+            longer = self.chain[i:] if returns[0] == "sequence" else self.other[j:]
+            after = [c for c in longer[1:3] if not isinstance(c.op, Relabel)]
+            if after and after[0].op == ops.Slice("T", -1, None):
+                return after[:2]
+        return []
 
     def wired(self) -> Iterator[_Edit]:
         """Other values that the first layer reads on the right."""
         if not self.chain or not self.other:
             return
         a, b = self.chain[0], self.other[0]
-        back = {theirs: ours for ours, theirs in self.whole.values.items()}
-        reads = tuple(back.get(value, "") for value in b.inputs)
-        if reads == a.inputs or not all(reads):
+        reads = self.read_there()
+        if type(a.op) is not type(b.op) or reads == a.inputs or not all(reads):
             return
         ours, theirs = (self.whole.givers(names) for names in (a.inputs, reads))
         words = f"it reads {theirs} on the right, {ours} on the left"
         cause = Cause(words, "", ours, theirs, layer=a)
         yield _Edit(cause, (0,), None, reads=reads)
+
+    def read_there(self) -> tuple[str, ...]:
+        """What the right side reads first, by the left side's names; "" for unknown."""
+        back = {theirs: ours for ours, theirs in self.whole.values.items()}
+        given = self.other[0].inputs if self.other else (self.end,)
+        return tuple(back.get(value, "") for value in given)
+
+    def replaced(self, partner: Mapping[int, int]) -> Iterator[_Edit]:
+        """Layers that stand in the place of others, as a mean in that of a slice."""
+        pairs = [(-1, -1), *sorted(partner.items())]
+        pairs.append((len(self.chain), len(self.other)))
+        for (i, j), (next_i, next_j) in itertools.pairwise(pairs):
+            ours, theirs = self.chain[i + 1 : next_i], self.other[j + 1 : next_j]
+            names = [
+                " and ".join(_name(layer) for layer in layers if _counts(layer))
+                for layers in (ours, theirs)
+            ]
+            if not all(names) or any(layer.op is None for layer in theirs):
+                continue
+            cause = Cause(f"{names[1]} on the right, {names[0]} on the left")
+            place = next(k for k, a in enumerate(ours, i + 1) if _counts(a))
+            yield _Edit(
+                self.at(place, cause),
+                (i + 1,),
+                tuple(_step(layer, self.whole.theirs) for layer in theirs),
+                gone=tuple(range(i + 2, next_i)),
+            )
+
+    def scaled(self) -> Iterator[_Edit]:
+        """Multiplications and additions of numbers, in other pieces: as one."""
+        both = [layer.op for layer in (*self.chain, *self.other)]
+        if not all(isinstance(op, ops.Scale) for op in both):
+            return
+        if len(self.chain) == len(self.other) or not self.chain or not self.other:
+            return
+        ours, theirs = _scale(self.chain), _scale(self.other)
+        words = (
+            f"factor {theirs.factor:g} and offset {theirs.offset:g} on the right, "
+            f"{ours.factor:g} and {ours.offset:g} on the left"
+        )
+        cause = self.at(len(self.chain) - 1, Cause(words, "", ours, theirs))
+        yield _Edit(cause, (), None, instead=(Step(theirs),))
 
     def at(self, i: int, cause: Cause) -> Cause:
         """A cause with the layer that it is about."""
@@ -665,12 +964,18 @@ class _Segment:
         words = (
             f"it is {state[b.training]} on the right, {state[a.training]} on the left"
         )
+        step = self.step(i)
+        if not b.training:
+            # A pass in training has moved the left side's running statistics.
+            theirs = _step(b, self.whole.theirs).weights
+            moved = {n: theirs[n] for n in ("mean", "variance") if n in theirs}
+            step = dataclasses.replace(step, weights={**step.weights, **moved})
         return _Edit(
             dataclasses.replace(
                 self.at(i, Cause(words, "", a.training, b.training)), wanted=None
             ),
             (i,),
-            (dataclasses.replace(self.step(i), training=b.training),),
+            (dataclasses.replace(step, training=b.training),),
         )
 
     def held(self, i: int, a: Layer, b: Layer) -> Iterator[_Edit]:
@@ -684,6 +989,8 @@ class _Segment:
             # Both were in one precision or the other.
             if relative(theirs[name], ours[name]) > 1e-6:
                 how = _relation(ours[name], theirs[name])
+                if isinstance(a.op, ops.LSTM) and name == "bias":
+                    how = _forgotten(a.op, ours[name], theirs[name])
                 cause = Cause(
                     f"the {name} is another one on the right{how}", layer=self.chain[i]
                 )
@@ -779,16 +1086,72 @@ def _attributes(a: Op, b: Op) -> Iterator[tuple[Cause, Op]]:
             yield Cause(words, field.name, ours, theirs), op
 
 
+def _counts(layer: Layer) -> bool:
+    """Whether it does more than to order numbers in another way."""
+    order = ops.Dropout | ops.Reshape | ops.Flatten | Relabel
+    return layer.op is not None and not isinstance(layer.op, order)
+
+
+def _numbers(op: Op) -> str:
+    """The numbers of an operation that is only numbers."""
+    if not isinstance(op, ops.Scale):
+        return ""
+    return f", factor {op.factor:g} and offset {op.offset:g},"
+
+
+def _engine(reading: Reading) -> str:
+    """What a side computes with."""
+    known = {"pytorch": "torch", "flax": "jax"}
+    framework = reading.recording.framework
+    return known.get(framework) or reading.recording.version.rpartition(" ")[2]
+
+
+def _maps(op: Op) -> bool:
+    """Whether it maps a value number by number."""
+    return isinstance(op, ops.Elementwise)
+
+
+def _elsewhere(a: Op, b: Op) -> bool:
+    """Whether two maps differ on numbers that may not have occurred."""
+    if a == b:
+        return False
+    x = known("NF", np.linspace(-40.0, 40.0, 641)[None])
+    (_, ours), (_, theirs) = compute(Step(a), x), compute(Step(b), x)
+    fine = np.isfinite(ours) & np.isfinite(theirs)
+    return relative(theirs[fine], ours[fine]) > 1e-6
+
+
+def _scale(layers: Sequence[Layer]) -> ops.Scale:
+    """Scales one after the other, as one."""
+    factor, offset = 1.0, 0.0
+    for layer in layers:
+        op: Any = layer.op
+        factor, offset = factor * op.factor, offset * op.factor + op.offset
+    return ops.Scale(factor, offset)
+
+
 def _follows(cause: Cause) -> bool:
     """Whether it may be no more than what follows from another cause.
 
     The padding of ``same`` is another one for another kernel, stride or dilation.
     """
-    return cause.attribute == "padding"
+    return cause.attribute == "padding" or cause.what.startswith("Pad (")
 
 
 def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _forgotten(op: ops.LSTM, ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Whether the bias of the forget gate alone is another one, by one number."""
+    units: Any = op.units
+    place = slice(op.gates.index("f") * units, (op.gates.index("f") + 1) * units)
+    off = theirs - ours
+    more = float(off[place].mean())
+    off[place] -= more
+    if np.abs(off).max() > 1e-6 * max(1.0, abs(more)):
+        return ""
+    return f": {more:+.3g} in the forget gate"
 
 
 def _relation(ours: np.ndarray, theirs: np.ndarray) -> str:
@@ -798,8 +1161,10 @@ def _relation(ours: np.ndarray, theirs: np.ndarray) -> str:
     if ours.ndim > 2:
         if _like(np.flip(ours, tuple(range(2, ours.ndim))), theirs):
             return ": flipped"
-        if ours.shape[2] == ours.shape[3:][:1] and _like(
-            np.swapaxes(ours, 2, 3), theirs
+        if (
+            ours.ndim == 4
+            and ours.shape[2] == ours.shape[3]
+            and _like(np.swapaxes(ours, 2, 3), theirs)
         ):
             return ": height and width swapped"
     for axis in range(ours.ndim):
@@ -820,9 +1185,9 @@ def _like(a: np.ndarray, b: np.ndarray, limit: float = 1e-6) -> bool:
     return a.shape == b.shape and relative(a, b) < limit
 
 
-def _subsets(edits: Sequence[_Edit]) -> Iterator[tuple[_Edit, ...]]:
-    """One, two, three at a time, then all."""
-    for count in range(1, min(3, len(edits)) + 1):
+def _several(edits: Sequence[_Edit]) -> Iterator[tuple[_Edit, ...]]:
+    """Two and three at a time, then all."""
+    for count in range(2, min(3, len(edits)) + 1):
         yield from itertools.combinations(edits, count)
     if len(edits) > 3:
         yield tuple(edits)

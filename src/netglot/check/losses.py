@@ -59,6 +59,9 @@ def _of_labels(y: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, float]]
             "cross entropy of rows that are made to sum to 1": np.log(
                 np.clip(y / y.sum(-1, keepdims=True), 1e-7, 1 - 1e-7)
             ),
+            "cross entropy of probabilities, clipped and made to sum to 1": log_softmax(
+                np.log(np.clip(y, 1e-7, 1 - 1e-7)), -1
+            ),
             "cross entropy of scores after softmax twice": log_softmax(
                 softmax(y, -1), -1
             ),
@@ -67,6 +70,9 @@ def _of_labels(y: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, float]]
             picked = -log[rows, labels]
             yield from _reduced(words, picked, len(y))
             if words.endswith("(with softmax)"):
+                for shift in (1, -1):
+                    moved = -log[rows, (labels + shift) % y.shape[-1]]
+                    yield from _reduced(f"{words}, labels {shift:+d}", moved, len(y))
                 for share in (0.1, 0.05, 0.2):
                     smooth = (1 - share) * picked - share * log.mean(-1)
                     yield from _reduced(
@@ -96,6 +102,8 @@ def _of_numbers(y: np.ndarray, target: np.ndarray) -> Iterator[tuple[str, float]
             float(found.sum() / len(y)),
         )
         yield f"{words}, sum over everything", float(found.sum())
+    spread = (y[:, None] - target[None]) ** 2
+    yield "squared error of all pairs, mean over everything", float(spread.mean())
     yield "root of the mean squared error", math.sqrt(float((off**2).mean()))
 
 

@@ -97,6 +97,26 @@ def _crossed(
             pairs.append((i, like[0]))
             only_left.remove(i)
             only_right.remove(like[0])
+    known = dict(zip(left.inputs, right.inputs, strict=False))
+    for i, j in sorted(pairs):
+        outputs = left.layers[i].outputs, right.layers[j].outputs
+        known |= dict(zip(*outputs, strict=False))
+    for i in list(only_left):
+        # And such without weights that do the same with the same values.
+        layer = left.layers[i]
+        given = tuple(known.get(value) for value in layer.inputs)
+        alike = [
+            j
+            for j in only_right
+            if right.layers[j].op == layer.op and right.layers[j].inputs == given
+        ]
+        if layer.op is not None and len(alike) == 1:
+            pairs.append((i, alike[0]))
+            only_left.remove(i)
+            only_right.remove(alike[0])
+            known |= dict(
+                zip(layer.outputs, right.layers[alike[0]].outputs, strict=False)
+            )
     return Match(tuple(sorted(pairs)), tuple(only_left), tuple(only_right))
 
 
@@ -119,7 +139,8 @@ def _score(left: Reading, a: Layer, right: Reading, b: Layer) -> float:
             score += 4.0 if _same_weights(a, left, b, right) else 0.0
         return score + (0.2 if a.name == b.name else 0.0)
     if any(isinstance(a.op, f) and isinstance(b.op, f) for f in FAMILIES):
-        return 0.8 + shape
+        # Less than half of what the right one is worth, which may stand beside it.
+        return 0.8 + 0.5 * shape
     single = len(a.inputs) == len(b.inputs) == 1 and not a.weights and not b.weights
     if single and a.op.elementwise and b.op.elementwise and shape:
         dropout = isinstance(a.op, ops.Dropout) or isinstance(b.op, ops.Dropout)
@@ -193,6 +214,14 @@ def other_biases(
         candidate = theirs.bias == "candidate"
         found[f"recurrent_bias{end}"] = kept[2 * len(own) // 3 :] if candidate else kept
     return found
+
+
+def converts(a: Layer, b: Layer, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether nothing is lost in ``other_biases``: the function stays the same."""
+    found = other_biases(a, b, arrays)
+    bias = getattr(b.op, "bias", "")
+    lost = [w for n, w in found.items() if "recurrent" in n and bias == "one"]
+    return bool(found) and not any(w.any() for w in lost)
 
 
 def paired_weights(

@@ -111,7 +111,7 @@ def check_models(
             laid = {**theirs.recording.weights(), **laid}
             theirs = right.record(given, weights=laid)
     evaluated = compare(ours, theirs)
-    if any(not finding.causes for finding in evaluated.findings):
+    if any(finding.left_over is None for finding in evaluated.findings):
         evaluated = _with_example(evaluated, left, right, inputs, given)
     broken = tuple(
         line
@@ -215,9 +215,12 @@ def _first(
             where = frontends.get(right.framework).storage("NCHW")
             notes.append(f"the images were given to the right as {where}")
             return images, notes, reading
-        except SideError:
+        except SideError as refused:
             # It may do the turning itself.
-            pass
+            try:
+                return plain, notes, right.record(plain)
+            except SideError:
+                raise refused from None
     return plain, notes, right.record(plain)
 
 
@@ -245,7 +248,7 @@ def _with_example(
     inputs: Sequence[np.ndarray],
     given: Sequence[np.ndarray],
 ) -> Compared:
-    """The same findings; of those without a cause, a smallest input that shows them.
+    """The same findings; what nothing explains with a smallest input that shows it.
 
     Both sides are run on single observations, as they are and with all numbers but the
     first half set to 0, and so on, as long as the layer still differs.
@@ -255,7 +258,7 @@ def _with_example(
     def other(x: np.ndarray) -> np.ndarray:
         return x if as_given else turned(x, left.framework, right.framework)
 
-    wanted = {f.left.name for f in evaluated.findings if f.left and not f.causes}
+    wanted = {f.left.name for f in evaluated.findings if f.left and f.left_over is None}
     found: dict[str, str] = {}
     for index in range(min(len(inputs[0]), SMALLER)):
         row = slice(index, index + 1)
@@ -277,7 +280,7 @@ def _with_example(
         dataclasses.replace(
             f, note="; ".join(filter(None, (f.note, found[f.left.name])))
         )
-        if f.left and f.left.name in found and not f.causes
+        if f.left and f.left.name in found and f.left_over is None
         else f
         for f in evaluated.findings
     ]

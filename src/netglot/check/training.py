@@ -134,6 +134,7 @@ def _trajectory(
         [float(loss) for loss in answer["losses"]],
         optimizers.read(described),
         str(described["kind"]).rpartition(".")[2],
+        side.framework,
     )
 
 

@@ -20,6 +20,9 @@ from netglot.frontends.optimizers import Rule, differences
 #: Relative difference of steps that counts as the same, in float64 and in float32.
 LIMITS = {True: 1e-8, False: 2e-3}
 
+#: Numbers of float32 in a rule change its steps by less.
+SINGLE = 1e-3
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -37,6 +40,7 @@ class Trajectory:
     losses: Sequence[float]
     rule: Rule | None
     named: str
+    framework: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Ruled:
 
 def moves(rule: Rule, seen: Trajectory) -> Iterator[dict[str, np.ndarray]]:
     """The steps that a rule makes of the gradients and weights that were there."""
+    if rule.single:
+        decay, momentum = _float32(rule.weight_decay), _float32(rule.momentum)
+        rule = replace(rule, weight_decay=decay, momentum=momentum)
     memory: dict[str, dict[str, Any]] = {}
     for number, slopes in enumerate(seen.gradients, start=1):
         held = seen.weights[number - 1]
@@ -71,6 +78,10 @@ def moves(rule: Rule, seen: Trajectory) -> Iterator[dict[str, np.ndarray]]:
             path: _move(rule, number, memory.setdefault(path, {}), held[path], g)
             for path, g in _clipped(rule, slopes).items()
         }
+
+
+def _float32(number: float) -> float:
+    return float(np.float32(number))
 
 
 def _clipped(rule: Rule, slopes: Arrays) -> dict[str, np.ndarray]:
@@ -141,6 +152,9 @@ def _adam(rule: Rule, step: int, memory: dict[str, Any], g: np.ndarray) -> np.nd
     share1, share2 = 1.0, 1.0
     if rule.correction:
         share1, share2 = 1 - rule.beta1**step, 1 - rule.beta2**step
+        if rule.single:
+            share1 = 1 - _float32(rule.beta1) ** step
+            share2 = 1 - _float32(rule.beta2) ** step
     if rule.epsilon_form == "before":
         root = np.sqrt(second) + rule.epsilon
         return math.sqrt(share2) / share1 * first / root
@@ -148,7 +162,17 @@ def _adam(rule: Rule, step: int, memory: dict[str, Any], g: np.ndarray) -> np.nd
 
 
 def distance(rule: Rule, seen: Trajectory) -> float:
-    """How far a rule's steps are from those that were made, relative to these."""
+    """How far a rule's steps are from those that were made, relative to these.
+
+    Some of its numbers may be of float32 even where the weights are of float64.
+    """
+    size = _distance(rule, seen)
+    if not LIMITS[True] < size < SINGLE:
+        return size
+    return min(size, _distance(replace(rule, single=True), seen))
+
+
+def _distance(rule: Rule, seen: Trajectory) -> float:
     worst = 0.0
     for number, made in enumerate(moves(rule, seen), start=1):
         before, after = seen.weights[number - 1], seen.weights[number]
@@ -182,7 +206,7 @@ def compare_rules(left: Trajectory, right: Trajectory, exact: bool) -> Ruled:
         rest = distance(rule, right)
         if rest <= allowed:
             names = [n for n in differences(mine, rule) if _is_told(n, mine, rule)]
-            framework = [n for n in names if _is_form(n, left.rule, right.rule)]
+            framework = [n for n in names if _is_form(n, left, right)]
             words = {n: _words(n, mine, rule) for n in names}
             return Ruled(
                 size,
@@ -212,11 +236,14 @@ def _is_told(name: str, left: Rule, right: Rule) -> bool:
     return bool(both) or name not in ("decoupled", "decays")
 
 
-def _is_form(name: str, left: Rule | None, right: Rule | None) -> bool:
+def _is_form(name: str, left: Trajectory, right: Trajectory) -> bool:
     """Whether a difference is one of the frameworks, and as they say it themselves."""
-    if name != "epsilon_form" or left is None or right is None:
+    if name != "epsilon_form" or left.rule is None or right.rule is None:
         return False
-    return left.epsilon_form != right.epsilon_form
+    if left.rule.kind == "rmsprop" and "flax" in (left.framework, right.framework):
+        # optax can have it both ways (eps_in_sqrt).
+        return False
+    return left.rule.epsilon_form != right.rule.epsilon_form
 
 
 def _candidates(mine: Rule, read: Rule | None) -> Iterator[Rule]:

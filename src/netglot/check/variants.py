@@ -86,7 +86,20 @@ def _everywhere(step: Step) -> Iterator[Variant]:
                 given = (_round(x, keep) if x.dtype.kind == "f" else x for x in xs)
                 return reference.MEANING[type(op)](op, site, *given)
 
+            def wholly(op: Any, site: Any, *xs: Any, keep: int = keep) -> Any:
+                # The result as well, before the bias is added and after.
+                full = rounded(op, site, *xs, keep=keep)
+                held = dict(site.weights)
+                if "bias" in held:
+                    held["bias"] = np.zeros_like(held["bias"])
+                bare = dataclasses.replace(site, weights=held)
+                plain = rounded(op, bare, *xs, keep=keep)
+                return _round(_round(plain, keep) + (full - plain), keep)
+
             yield Variant(f"numbers are rounded to {title}", _how(step, rounded))
+            yield Variant(
+                f"numbers and results are rounded to {title}", _how(step, wholly)
+            )
 
 
 def _round(array: np.ndarray, bits: int) -> np.ndarray:

@@ -18,7 +18,8 @@ class Rule:
     weights decay. ``epsilon_form``: ``after`` or ``before`` the bias correction (of
     Adam), or ``inside`` the root. ``accumulated`` is what squares start from. ``norm``
     and ``limit`` clip the gradient of all weights together, and each number of it (0:
-    neither).
+    neither). ``single``: numbers that Keras makes tensors of on TensorFlow (momentum,
+    decay, the betas' powers) are those of float32, whatever the weights are.
     """
 
     kind: str
@@ -40,11 +41,14 @@ class Rule:
     accumulated: float = 0.0
     norm: float = 0.0
     limit: float = 0.0
+    single: bool = False
 
 
 def differences(left: Rule, right: Rule) -> Iterator[str]:
     """The attributes in which two rules differ, as far as they have any effect."""
     for name in (f.name for f in fields(Rule)):
+        if name == "single":
+            continue
         if getattr(left, name) != getattr(right, name) and (
             _matters(left, name) or _matters(right, name)
         ):

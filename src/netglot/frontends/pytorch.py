@@ -364,8 +364,11 @@ def _attention(site: Site) -> Any:
                 tuple(f"{name}_bias" for name in names),
                 join=True,
             ),
-            Weight(str(site.weight("out_proj.bias")), "O", ("output_bias",)),
         ]
+        if site.weight("out_proj.bias") is not None:
+            held.append(
+                Weight(str(site.weight("out_proj.bias")), "O", ("output_bias",))
+            )
     if len(set(values)) == 1:
         values = values[:1]
     return Said((op,), tuple(values), ("NTF",) * len(values), "NTF", {0: tuple(held)})

@@ -64,7 +64,7 @@ def product(site: Site, a: str, b: str, turned: bool = False) -> Any:
         # A step for each step: scores of attention.
         out = known[:-1] + "F"
         chain = (*chain, Relabel(tuple(range(len(out))), out))
-    return Said(chain, (a, b), (), out)
+    return Said(chain, (a, b), (known, other), out)
 
 
 def _sorted(letters: str) -> str:

@@ -180,6 +180,7 @@ def _finding(finding: Finding, report: ModelReport) -> Iterator[str]:
         yield line
     if not finding.causes:
         yield "  cause: nothing that is known gives this"
+    if finding.left_over is None and finding.note:
         yield f"    {finding.note}"
     place = other.made or other.source if other else ""
     wanted = next((cause for cause in finding.causes if cause.wanted), None)

@@ -100,7 +100,7 @@ def adopt(model, optimizer, loss, dtype):
 def get_weights(model):
     """All weights by path, trained or not; no states of random numbers."""
     return {
-        path: np.array(keras.ops.convert_to_numpy(variable))
+        path: np.array(recorder.plain(keras.ops.convert_to_numpy(variable)))
         for path, variable in _named(model).items()
     }
 

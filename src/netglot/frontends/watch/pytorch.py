@@ -130,7 +130,11 @@ def describe(optimizer):
 
 
 def _array(tensor):
-    return tensor.detach().cpu().numpy().copy()
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        # NumPy has no such type.
+        tensor = tensor.float()
+    return tensor.numpy().copy()
 
 
 def _flat(item):

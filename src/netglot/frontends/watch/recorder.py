@@ -31,7 +31,7 @@ class Recorder:
     def value(self, array):
         """Keeps an array; the name under which it is known from now on."""
         name = "v%d" % len(self.values)
-        array = np.asarray(array)
+        array = plain(array)
         np.save(os.path.join(self.folder, "values", name + ".npy"), array)
         self.values[name] = {"shape": list(array.shape), "dtype": str(array.dtype)}
         return name
@@ -89,6 +89,12 @@ class Recorder:
             "calls": len(self.calls),
             "last": "%s (%s)" % (last["path"], last["kind"]) if last else "",
         }
+
+
+def plain(array):
+    """An array of a type that NumPy can write: bfloat16 and the like as float32."""
+    array = np.asarray(array)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
 def encode(item, name_of):
