@@ -51,7 +51,10 @@ def compute(step: Step, *inputs: Known, dtype: Any = np.float64) -> Known:
     arrays = [
         array.astype(dtype) if array.dtype.kind == "f" else array for _, array in inputs
     ]
-    (output, *_) = step.op.infer(*types)
+    try:
+        (output, *_) = step.op.infer(*types)
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{type(step.op).__name__}: {error!r}") from error
     if isinstance(step.op, Relabel):
         return output, np.transpose(arrays[0], step.op.order)
     wanted = step.op.weights(*types)

@@ -171,9 +171,7 @@ class _Comparison:
         self.used: set[tuple[int, str]] = set()
         #: Layers that give the same, by their place on the left.
         self.agreed: set[int] = set()
-        kinds = {left.recording.dtype(v) for v in right.outputs if v in left.native}
-        kinds |= {right.recording.dtype(v) for v in right.outputs}
-        self.exact = "float64" in kinds
+        self.exact = any(right.recording.dtype(v) == "float64" for v in right.outputs)
         # Weights that are kept may be rounded to float32, each in its own way.
         pairs = paired_weights(left, right, self.match.pairs)
         kept = any(not np.array_equal(weights[a], self.theirs[b]) for a, b in pairs)
@@ -349,7 +347,11 @@ class _Comparison:
         layer = self.left.layers[i]
         if not isinstance(layer.op, Relabel):
             return True
-        other = self.values.get(layer.inputs[0])
+        (value,) = layer.inputs
+        made = self.made.get(value)
+        if made is None or self.left.layers[made].op is None:
+            return False
+        other = self.values.get(value)
         return other is None or not self.right.recording.seen(other)
 
     def valued(
@@ -471,8 +473,12 @@ class _Comparison:
             a, b = self.left.layers[i], self.right.layers[j]
             if a.op is None or b.op is None or a.outputs[0] not in self.values:
                 continue
-            if i in self.agreed and _maps(a.op) and _maps(b.op):
-                if _elsewhere(a.op, b.op):
+            if isinstance(a.op, Relabel):
+                continue
+            if _maps(a.op) and _maps(b.op):
+                # Where each is one of several they may be the same all together.
+                pieces = self.beside(a, b)
+                if i in self.agreed and not pieces and _elsewhere(a.op, b.op):
                     words = f"{_name(b)} on the right, {_name(a)} on the left"
                     cause = Cause(words)
                     if type(a.op) is type(b.op):
@@ -483,6 +489,9 @@ class _Comparison:
                 continue
             for cause, op in _attributes(a.op, b.op):
                 if (i, cause.attribute) in self.used:
+                    continue
+                if isinstance(op, ops.Slice):
+                    # Only where sizes are others.
                     continue
                 if cause.attribute in TRAINING or self.unseen(a, b, op):
                     yield a, b, cause
@@ -496,6 +505,19 @@ class _Comparison:
                 if isinstance(layer.op, ops.Dropout) and layer.op.rate:
                     words = f"dropout {layer.op.rate:g} on the {side} only"
                     yield layer, None, Cause(words)
+
+    def beside(self, a: Layer, b: Layer) -> bool:
+        """Whether a map stands beside one of two that the other side does not have."""
+        return any(
+            set(layer.inputs) & set(pair.outputs)
+            or set(layer.outputs) & set(pair.inputs)
+            for reading, only, pair in (
+                (self.left, self.match.left, a),
+                (self.right, self.match.right, b),
+            )
+            for layer in (reading.layers[k] for k in only)
+            if layer.op is not None and _maps(layer.op)
+        )
 
     def unseen(self, a: Layer, b: Layer, op: Op) -> bool:
         """Whether another attribute changes nothing here.
@@ -534,19 +556,28 @@ class _Segment:
             if right.recording.seen(theirs) and ours not in without
         }
         names = set(known)
-        self.chain = [] if beyond else self.upstream(left, whole.made, a, names)
+        self.chain = [] if beyond else self.upstream(left, whole.made, a, names, True)
         shared = set(known.values())
         self.other = self.upstream(right, whole.made_right, b, shared)
         self.plain: tuple[Step, ...] = tuple(map(whole.step, self.chain))
 
     @staticmethod
     def upstream(
-        reading: Reading, made: Mapping[str, int], value: str, shared: set[str]
+        reading: Reading,
+        made: Mapping[str, int],
+        value: str,
+        shared: set[str],
+        stops: bool = False,
     ) -> list[Layer]:
-        """The layers that lead to a value, back to what both sides have."""
+        """The layers that lead to a value, back to what both sides have.
+
+        ``stops``: or to what is none of our operations.
+        """
         chain: list[Layer] = []
         while value in made:
             layer = reading.layers[made[value]]
+            if layer.op is None and stops:
+                break
             chain.append(layer)
             if len(layer.inputs) != 1 or layer.inputs[0] in shared:
                 break

@@ -201,7 +201,7 @@ def compare_rules(left: Trajectory, right: Trajectory, exact: bool) -> Ruled:
         )
     size = distance(mine, right)
     if size <= allowed:
-        return Ruled(size, allowed)
+        return Ruled(size, allowed, forms=tuple(_singles(mine, left, right, allowed)))
     for rule in _candidates(mine, right.rule):
         rest = distance(rule, right)
         if rest <= allowed:
@@ -220,6 +220,16 @@ def compare_rules(left: Trajectory, right: Trajectory, exact: bool) -> Ruled:
         allowed,
         unknown=f"right: nothing that is known gives the steps of {right.named}",
     )
+
+
+def _singles(
+    mine: Rule, left: Trajectory, right: Trajectory, allowed: float
+) -> Iterator[str]:
+    """On which side alone the numbers of a rule are those of float32."""
+    found = [_distance(mine, seen) > allowed for seen in (left, right)]
+    if found[0] != found[1]:
+        side = "left" if found[0] else "right"
+        yield f"the optimizer's own numbers are those of float32 on the {side}"
 
 
 def _confirmed(seen: Trajectory, allowed: float) -> Rule | None:

@@ -470,6 +470,13 @@ def _transpose(site: Site) -> Any:
     return Layout(x, tuple(order))
 
 
+def _turned(site: Site) -> Any:
+    """``x.mT``, and ``x.T`` of a matrix."""
+    x = site.value()
+    *order, a, b = range(site.rank(x))
+    return Layout(x, (*order, b, a))
+
+
 def _same(site: Site) -> Any:
     return Layout(site.value())
 
@@ -673,6 +680,8 @@ def _methods() -> dict[str, Reader]:
         "__matmul__": _matmul,
         "bmm": _matmul,
         "flip": _flip,
+        "mT.__get__": _turned,
+        "T.__get__": _turned,
         "clamp": _clip,
         "clip": _clip,
         "pow": _power,

@@ -286,10 +286,15 @@ class _State:
 def read_with(frontend: Frontend, recording: Recording) -> Reading:
     """Read a recording; what is not understood becomes a layer without operation."""
     state = _State(frontend, recording)
-    for values in ((), recording.inputs, list(recording.values)):
-        for value in values:
+    _settle(state)
+    for value in recording.inputs:
+        state.learn(value, state.default(value))
+    _settle(state)
+    for value in recording.values:
+        # The first that nobody knows; others may follow from it.
+        if value not in state.native:
             state.learn(value, state.default(value))
-        _settle(state)
+            _settle(state)
     return _Assembly(state).reading()
 
 

@@ -20,6 +20,9 @@ _DROPOUTS = {
     for name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")
 }
 
+#: Attributes of a tensor that are another one.
+_TURNS = (".T.__get__", ".mT.__get__")
+
 
 def version():
     """Of the framework."""
@@ -46,7 +49,10 @@ def making():
 
 def adopt(model, optimizer, loss, dtype):
     """The model in a precision."""
-    return model.to(DTYPES[dtype]), optimizer, loss
+    model = model.to(DTYPES[dtype])
+    # One without weights has nothing else to tell it by.
+    object.__setattr__(model, "_netglot_dtype", DTYPES[dtype])
+    return model, optimizer, loss
 
 
 def get_weights(model):
@@ -69,7 +75,8 @@ def set_weights(model, arrays):
 def record(model, arrays, notes, training):
     """Runs the model on NumPy arrays, noting every call."""
     model.train(training)
-    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    own = getattr(model, "_netglot_dtype", torch.float32)
+    dtype = next((p.dtype for p in model.parameters()), own)
     inputs = [torch.from_numpy(np.array(array)) for array in arrays]
     inputs = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
     paths = {id(p): path for path, p in model.named_parameters()}
@@ -190,9 +197,8 @@ class _Watch(TorchFunctionMode):
         kind = resolve_name(function) or recorder.full_name(function)
         # Before the call: what works in place changes its argument.
         tensors = any(isinstance(t, torch.Tensor) for t in _flat([args, kwargs]))
-        if not tensors or kind.endswith(
-            (".__get__", ".size", ".dim", "requires_grad_")
-        ):
+        quiet = kind.endswith((".__get__", ".size", ".dim", "requires_grad_"))
+        if not tensors or (quiet and not kind.endswith(_TURNS)):
             return function(*args, **kwargs)
         encode = recorder.encode
         given = [encode(args, self.name_of), encode(kwargs, self.name_of)["map"]]
