@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from netglot import backends
-from netglot.check.explain import compare
+from netglot.check.layers import compare
 from netglot.check.sides import Side, open_file
 from netglot.runtime import envs
 from netglot.runtime.jobs import variables_for
@@ -175,7 +175,7 @@ def measured(name: str, network: str, deep: int, threads: int, folder: Path) -> 
         check=True,
         capture_output=True,
         text=True,
-        env=variables_for(backend.env, threads),
+        env=variables_for(backend.env, environment.interpreter, threads),
     )
     own, memory = map(float, answer.stdout.split())
     with opened(f"{path}:{network}", folder, threads) as (side, pid):

@@ -107,7 +107,7 @@ def measure(name: str, steps: int, rounds: int, threads: int | None) -> list[flo
             [str(environment.interpreter), "-c", code],
             capture_output=True,
             text=True,
-            env=variables_for(backend.env, threads)
+            env=variables_for(backend.env, environment.interpreter, threads)
             | ({"KERAS_BACKEND": name.split("-")[1]} if minimal == "keras" else {}),
         )
     if done.returncode:

@@ -934,10 +934,14 @@ class Examiner:
         if worker is None or not worker.alive:
             backend = backends.get(name)
             cpus = machine.allowed_cpus()
+            interpreter = envs.prepare(backend.env, name).interpreter
             worker = self._workers[key] = Worker.start(
-                envs.prepare(backend.env, name).interpreter,
+                interpreter,
                 log=self.folder / "logs" / f"{name}-{dtype}.log",
-                variables={**variables_for(backend.env, 1), **self.variables},
+                variables={
+                    **variables_for(backend.env, interpreter, 1),
+                    **self.variables,
+                },
                 # Not all on the first one.
                 cpus=cpus[backends.names().index(name) % len(cpus) :][:1],
                 name=name,

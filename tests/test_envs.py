@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from netglot.backend import Env
+from netglot.backend import Env, Need, Shim
 from netglot.errors import UserError
-from netglot.runtime import envs, interpreters
+from netglot.runtime import envs, interpreters, jobs, shims
 from netglot.runtime.envs import EnvError
 
 SERIES = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -25,7 +25,7 @@ SIX = Env((SERIES,), ("six==1.16.0",), ("six",))
 # Builds the environment of SIX and tells its phases, in a process of its own.
 BUILDER = f"""
 import sys
-from netglot.backend import Env
+from netglot.backend import Env, Need, Shim
 from netglot.runtime import envs
 
 def tell(name, phase, line):
@@ -256,6 +256,62 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("NETGLOT_CACHE", str(tmp_path / "file"))
     with pytest.raises(EnvError, match="NETGLOT_CACHE"):
         envs.prepare(SIX, "six")
+
+
+def test_shims_are_installed_and_run(monkeypatch, tmp_path):
+    shim = Shim("mended", "six says something else", "start")
+    made = Shim("made", "a file is lacking", "build")
+    monkeypatch.setattr(shims, "FOLDER", tmp_path)
+    after = Path(shims.__file__).parent / "netglot_after.py"
+    (tmp_path / after.name).write_text(after.read_text())
+    (tmp_path / "made.py").write_text(
+        "import sys\nopen(sys.argv[1] + '/made', 'w').close()\n"
+    )
+    (tmp_path / "mended.py").write_text(
+        "import netglot_after, sys\n"
+        "assert 'six' not in sys.modules\n"
+        "netglot_after.call('six', lambda six: setattr(six, 'PY3', 'mended'))\n"
+    )
+    env = replace(SIX, shims=(shim, made), variables={"PLACE": "{folder}/made"})
+    plain = envs.specification(SIX, SERIES)
+    assert envs.specification(env, SERIES).key != plain.key
+    found = envs.prepare(env, "six")
+    folder = envs.folder_of(found.interpreter)
+    assert folder is not None and (folder / "made").is_file()
+    variables = jobs.variables_for(env, found.interpreter)
+    done = subprocess.run(
+        [
+            str(found.interpreter),
+            "-c",
+            "import os, sys; early = 'six' in sys.modules; import six; "
+            "print(early, six.PY3, os.path.exists(os.environ['PLACE']))",
+        ],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "mended", "True"]
+    # An interpreter of the user's has no such folder.
+    assert "PLACE" not in jobs.variables_for(env, Path(sys.executable))
+    # A shim that is written otherwise makes another environment.
+    (tmp_path / "made.py").write_text("")
+    assert envs.ready(env) is None
+
+
+def test_a_missing_command_is_an_explained_gap(monkeypatch):
+    need = Need("no-such-compiler", "it compiles", "apt install compiler")
+    env = replace(SIX, needs=(need,))
+    told = envs.state(env)
+    assert told.state == "lacking"
+    words = (
+        "needs the command no-such-compiler (it compiles): for example "
+        "`apt install compiler`"
+    )
+    assert told.detail == words
+    with pytest.raises(EnvError, match="no-such-compiler"):
+        envs.prepare(env, "six")
+    assert envs.state(replace(SIX, needs=(Need("sh", "", ""),))).state == "can be built"
 
 
 def test_a_missing_interpreter_is_an_explained_gap():

@@ -367,12 +367,13 @@ def test_cpus_and_threads(tmp_path):
     cpus = jobs.first_cpus(1)
     assert len(cpus) == 1
     env = Env(("3.11",), ("numpy",), ("numpy",), {"A": "b"})
-    variables = jobs.variables_for(env, threads=3)
+    python = Path(sys.executable)
+    variables = jobs.variables_for(env, python, threads=3)
     assert variables["OMP_NUM_THREADS"] == "3"
     assert variables["CUDA_VISIBLE_DEVICES"] == "-1"
     assert variables["A"] == "b"
     assert "PYTHONPATH" not in variables
-    free = jobs.variables_for(env, accelerator=True)
+    free = jobs.variables_for(env, python, accelerator=True)
     assert free.get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
     with start(tmp_path, "good", cpus=cpus) as worker:
         assert worker.hello["cpus"] == list(cpus)

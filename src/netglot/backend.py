@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from netglot import axes
 from netglot.graph import Graph
@@ -17,15 +17,44 @@ from netglot.workloads import Workload
 
 
 @dataclass(frozen=True)
+class Shim:
+    """What an environment has beside its packages, so that programs run unchanged.
+
+    ``name`` is that of a file in ``runtime/shims/``, ``reason`` says what it is for. A
+    shim of the ``build`` is run once, when everything is installed, with the folder of
+    the environment as its argument; one of the ``start`` is imported whenever the
+    environment's Python starts.
+    """
+
+    name: str
+    reason: str
+    when: Literal["build", "start"] = "start"
+
+
+@dataclass(frozen=True)
+class Need:
+    """A command of the system that an environment cannot do without.
+
+    ``why`` says what for, ``get`` how to have it (``apt install g++``).
+    """
+
+    command: str
+    why: str
+    get: str
+
+
+@dataclass(frozen=True)
 class Env:
     """The interpreter and the packages that a framework's programs run in.
 
     ``python`` lists the versions that work, best first. ``requirements`` are pinned
     (``torch==2.13.0``); the first is the framework itself, and the one that
     ``--on name==version`` replaces. ``imports`` are the modules whose import proves the
-    environment. ``variables`` are always set; each name in ``threads`` is set to the
-    number of threads; ``cpu`` is set where a run must not see an accelerator, and
-    ``accelerator`` where it is to use one.
+    environment. ``variables`` are always set, ``{folder}`` in them is the environment's
+    own folder (an interpreter of the user's has none: they are left out there); each
+    name in ``threads`` is set to the number of threads; ``cpu`` is set where a run must
+    not see an accelerator, and ``accelerator`` where it is to use one. ``shims`` are
+    installed after the packages; ``needs`` must be there before.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -46,6 +75,8 @@ class Env:
     accelerator: Mapping[str, str] = field(default_factory=dict)
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
+    shims: tuple[Shim, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 class Gap(Exception):

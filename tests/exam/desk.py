@@ -98,10 +98,11 @@ class Desk:
         if name not in self.workers or not self.workers[name].alive:
             backend = backends.get(name)
             # Not held to the first processor, where all the others would be as well.
+            interpreter = envs.prepare(backend.env, name).interpreter
             self.workers[name] = Worker.start(
-                envs.prepare(backend.env, name).interpreter,
+                interpreter,
                 log=self.folder / f"{name}.log",
-                variables=variables_for(backend.env, 1),
+                variables=variables_for(backend.env, interpreter, 1),
                 name=name,
             )
             self.lefts = {k: v for k, v in self.lefts.items() if k[0] != name}

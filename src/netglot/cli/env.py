@@ -29,6 +29,39 @@ def show() -> None:
     Console().print(table)
 
 
+@command.command("show")
+@click.argument("name")
+def detail(name: str) -> None:
+    """What is in an environment, and why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from netglot import backends
+    from netglot.runtime import envs
+
+    env = backends.get(name).env
+    state = envs.state(env)
+    rows = [
+        ("state", f"{state.state}: {state.detail}"),
+        ("python", " or ".join(env.python)),
+        *(("package", requirement) for requirement in env.requirements),
+        *(("command", f"{need.command}: {need.why}") for need in env.needs),
+        *(("shim", f"{shim.name}: {shim.reason}") for shim in env.shims),
+        *(("variable", f"{key}={value}") for key, value in env.variables.items()),
+        *(("threads", variable) for variable in env.threads),
+    ]
+    if state.environment:
+        rows.append(("folder", str(state.environment.interpreter.parent.parent)))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    last = ""
+    for kind, text in rows:
+        table.add_row("" if kind == last else kind, text)
+        last = kind
+    Console().print(table)
+
+
 @command.command()
 @click.argument("names", nargs=-1, required=True)
 def add(names: tuple[str, ...]) -> None:

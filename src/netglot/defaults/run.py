@@ -83,7 +83,9 @@ def _read_one(name: str, environment: envs.Environment) -> Table | str:
         try:
             done = subprocess.run(
                 [str(environment.interpreter), "-B", str(script), str(answers)],
-                env=variables_for(backends.get(name).env, threads=1),
+                env=variables_for(
+                    backends.get(name).env, environment.interpreter, threads=1
+                ),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

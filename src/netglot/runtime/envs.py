@@ -24,7 +24,7 @@ import psutil
 
 from netglot.backend import Env
 from netglot.errors import UserError
-from netglot.runtime import interpreters
+from netglot.runtime import interpreters, shims
 
 Progress = Callable[[str, str, str], None]
 """Called with an environment's name, the phase (``waiting``, ``creating``,
@@ -68,18 +68,24 @@ class EnvError(UserError):
 @dataclass(frozen=True)
 class Specification:
     """Everything that decides what is installed; environments of one specification are
-    one environment. ``lock`` holds the pins (``name==version``) of the whole list.
+    one environment. ``lock`` holds the pins (``name==version``) of the whole list,
+    ``shims`` a hash of the text of each.
     """
 
     python: str
     requirements: tuple[str, ...]
     pip_arguments: tuple[str, ...]
     lock: tuple[str, ...]
+    shims: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """The name of the environment's folder: what is pinned, then a hash."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        fields = asdict(self)
+        if not self.shims:
+            # The name of an environment without any does not depend on there being any.
+            del fields["shims"]
+        text = json.dumps(fields, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         pinned = [r for r in self.requirements if "==" in r] or list(self.requirements)
         words = [re.sub(r"[^A-Za-z0-9.]+", "-", r).strip("-") for r in pinned]
@@ -150,7 +156,35 @@ def specification(env: Env, series: str) -> Specification:
     # Sorted: the frameworks that share an environment each name themselves first.
     requirements = tuple(sorted(env.requirements))
     return Specification(
-        series, requirements, env.pip_arguments, lock_pins(env, series)
+        series,
+        requirements,
+        env.pip_arguments,
+        lock_pins(env, series),
+        tuple(shims.digest(shim) for shim in env.shims),
+    )
+
+
+def folder_of(interpreter: Path) -> Path | None:
+    """The folder of the environment of an interpreter; None for one of the user's."""
+    folder = interpreter.parent.parent
+    return folder if folder.parent == envs_folder() else None
+
+
+def variables_of(env: Env, folder: Path | None) -> dict[str, str]:
+    """``env.variables`` where the environment is in ``folder``."""
+    return {
+        name: value.replace("{folder}", str(folder))
+        for name, value in env.variables.items()
+        if folder is not None or "{folder}" not in value
+    }
+
+
+def lacks(env: Env) -> str:
+    """What a machine lacks for ``env`` beside packages, and how to get it; or ""."""
+    missing = [need for need in env.needs if shutil.which(need.command) is None]
+    return "; ".join(
+        f"needs the command {need.command} ({need.why}): for example `{need.get}`"
+        for need in missing
     )
 
 
@@ -193,6 +227,8 @@ def everything() -> tuple[Environment, ...]:
 
 def state(env: Env) -> State:
     """Whether ``env`` is ready, can be built, or what it lacks."""
+    if lacking := lacks(env):
+        return State("lacking", lacking)
     found = ready(env)
     if found is not None:
         detail = f"{found.megabytes:.0f} MB, Python {found.python}, {found.date[:10]}"
@@ -405,6 +441,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def _prepare(env: Env, name: str, tell: Progress, running: _Running) -> Environment:
     try:
+        if lacking := lacks(env):
+            raise EnvError(f"{name} {lacking}.")
         found = ready(env)
         if found is None:
             found = _locked_build(env, name, tell, running)
@@ -486,6 +524,10 @@ def _build(
     if tools:
         steps.run("installing", [*pip, *constraints, *tools])
     steps.run("installing", [*pip, *constraints, *env.pip_arguments, *others])
+    for shim in env.shims:
+        if shim.when == "build":
+            steps.run("installing", [str(python), str(shims.path(shim)), str(folder)])
+    shims.install(folder, env.shims)
     text = "".join(f"import {module}\n" for module in env.imports) + _VERSIONS
     told = _versions(steps.run("importing", [str(python), "-c", text]))
     environment = Environment(
@@ -573,7 +615,7 @@ class _Steps:
                 stdin=subprocess.DEVNULL,
                 text=True,
                 errors="replace",
-                env=_build_variables(self.env),
+                env=_build_variables(self.env, self.folder),
                 start_new_session=True,
             )
             self.running.add(process)
@@ -666,7 +708,7 @@ def _listen(command: list[str], env: Env) -> tuple[int, list[str]]:
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            env={**clean_variables(), **env.variables},
+            env={**clean_variables(), **variables_of(env, folder_of(Path(command[0])))},
             timeout=600,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -687,11 +729,11 @@ def clean_variables() -> dict[str, str]:
     return {**kept, "PYTHONNOUSERSITE": "1"}
 
 
-def _build_variables(env: Env) -> dict[str, str]:
+def _build_variables(env: Env, folder: Path) -> dict[str, str]:
     return {
         **clean_variables(),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PYTHONUNBUFFERED": "1",
-        **env.variables,
+        **variables_of(env, folder),
         **env.cpu,
     }

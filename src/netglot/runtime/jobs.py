@@ -17,7 +17,12 @@ from typing import Any, BinaryIO, Self
 
 from netglot.backend import Env
 from netglot.runtime import machine
-from netglot.runtime.envs import Environment, clean_variables
+from netglot.runtime.envs import (
+    Environment,
+    clean_variables,
+    folder_of,
+    variables_of,
+)
 
 WORKER = Path(__file__).parent / "worker.py"
 
@@ -61,9 +66,12 @@ class Result:
 
 
 def variables_for(
-    env: Env, threads: int | None = None, accelerator: bool = False
+    env: Env,
+    interpreter: Path,
+    threads: int | None = None,
+    accelerator: bool = False,
 ) -> dict[str, str]:
-    """The environment variables of a worker for ``env``.
+    """The environment variables of a worker for ``env`` in ``interpreter``.
 
     ``threads`` limits the framework's thread pools (None: not at all); without
     ``accelerator`` the worker sees none. Variables of the user's that would leak other
@@ -72,7 +80,7 @@ def variables_for(
     chosen = {
         **clean_variables(),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
-        **env.variables,
+        **variables_of(env, folder_of(interpreter)),
     }
     if threads is not None:
         chosen.update({name: str(threads) for name in env.threads})
@@ -153,7 +161,7 @@ class Worker:
         return cls.start(
             environment.interpreter,
             log=log,
-            variables=variables_for(env, threads, accelerator),
+            variables=variables_for(env, environment.interpreter, threads, accelerator),
             cpus=first_cpus(threads),
             name=name,
         )
