@@ -12,6 +12,7 @@ import pytest
 
 from netglot import workloads
 from netglot.cli import run
+from netglot.cli.options import frameworks
 
 MINE = """
 from netglot import Builder, DataSpec, Recipe, SGD, SoftmaxCrossEntropy, Workload
@@ -103,6 +104,15 @@ def test_lists(capfd: pytest.CaptureFixture[str]) -> None:
     assert "pytorch" in capfd.readouterr().out
     assert run(["data", "list"]) == 0
     assert "digits" in capfd.readouterr().out
+
+
+@pytest.mark.text
+def test_groups_of_frameworks() -> None:
+    main = frameworks(None)
+    assert main == frameworks("main") and "pytorch" in main
+    assert set(main) < set(frameworks("all"))
+    assert frameworks("main, chainer") == (*main, "chainer")
+    assert set(frameworks("ready")) <= set(frameworks("all"))
 
 
 @pytest.mark.text

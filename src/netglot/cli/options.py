@@ -12,12 +12,26 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def frameworks(value: str | None) -> tuple[str, ...]:
-    """``pytorch,flax`` as a tuple; ``all`` or nothing: every backend."""
+    """``pytorch,flax`` as a tuple, a group as its members; nothing is ``main``.
+
+    ``ready`` are those whose environment is.
+    """
     from netglot import backends
 
-    if value is None or value == "all":
-        return tuple(backends.names())
-    return tuple(name.strip() for name in value.split(",") if name.strip())
+    found: list[str] = []
+    for name in (value or "main").split(","):
+        if name.strip() == "ready":
+            found += _ready()
+        elif name.strip():
+            found += backends.group(name.strip())
+    return tuple(found)
+
+
+def _ready() -> list[str]:
+    from netglot import backends
+    from netglot.runtime import envs
+
+    return [n for n in backends.names() if envs.ready(backends.get(n).env) is not None]
 
 
 def interpreter(value: str | None) -> Path | None:
@@ -45,7 +59,8 @@ _PROGRAMS: tuple[Any, ...] = (
     click.option(
         "--on",
         "labels",
-        help="Frameworks by commas, each NAME or NAME==VERSION. [all]",
+        help="Frameworks by commas: NAME, NAME==VERSION, or a group: main, ancestors, "
+        "ready, all. [main]",
     ),
     click.option(
         "--data",

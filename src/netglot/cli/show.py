@@ -20,7 +20,9 @@ FORMATS = {
 
 @click.command()
 @click.argument("workload")
-@click.option("--in", "names", default=None, help="Frameworks, by commas. [all]")
+@click.option(
+    "--in", "names", default=None, help="Frameworks or a group, by commas. [main]"
+)
 @click.option("--format", "form", default="text", help="  ".join(FORMATS))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")

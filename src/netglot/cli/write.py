@@ -11,7 +11,9 @@ from netglot.cli.options import exact_form
 
 @click.command()
 @click.argument("workload")
-@click.option("--for", "names", default=None, help="Frameworks, by commas. [all]")
+@click.option(
+    "--for", "names", default=None, help="Frameworks or a group, by commas. [main]"
+)
 @click.option(
     "-o",
     "--output",
