@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup race test check golden parity exam clean
+.PHONY: setup race test test-all check golden parity exam clean
 
 setup: .venv/ready
 
@@ -17,6 +17,9 @@ race: setup
 	$(BIN)/netglot race mnist-cnn --repeats 3 $(ARGS)
 
 test: check
+	$(BIN)/pytest -m "not text and not thorough" --numprocesses 2 --dist loadgroup $(ARGS)
+
+test-all: check
 	$(BIN)/pytest -m "not text" --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: setup

@@ -136,8 +136,27 @@ def _weights(case: Case, graph: Graph) -> dict[str, np.ndarray]:
     return {path: a for path, a in formed.weights().items() if path in wanted}
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("name", BACKENDS)
+def _pairs() -> Iterator[Any]:
+    """Every backend with every case.
+
+    Outside of those that are raced by default, only the first case of each operation
+    and the small networks are part of the usual tests.
+    """
+    for name in backends.names():
+        seen: set[type] = set()
+        for key, case in CASES.items():
+            kinds = {
+                type(node.op) for node in case.graph.nodes if isinstance(node, Node)
+            }
+            usual = name in backends.GROUPS["main"] or not kinds <= seen
+            seen |= kinds
+            marks = [pytest.mark.xdist_group(name)]
+            if not (usual or len(case.graph.nodes) > 2):
+                marks.append(pytest.mark.thorough)
+            yield pytest.param(name, case, id=f"{name}-{key}", marks=marks)
+
+
+@pytest.mark.parametrize(("name", "case"), _pairs())
 def test_case(
     name: str, case: Case, workers: dict[str, Worker], tmp_path: Path
 ) -> None:

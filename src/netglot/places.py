@@ -18,11 +18,21 @@ def cache(room: str) -> Path:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON under another name and rename it, so that nobody reads half of it."""
+    """Write JSON, whole; what it does not know becomes text."""
+    write_text(path, json.dumps(content, indent=1, default=str))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write under another name and rename, so that nobody reads half of it."""
+    write_bytes(path, content.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w") as file:
-        json.dump(content, file, indent=1, default=str)
+    with unfinished.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)

@@ -27,9 +27,10 @@ def command() -> None:
         if recipe:
             kind = type(recipe.optimizer).__name__
             how = f"{kind} {recipe.optimizer.rate:g}, {recipe.epochs} epochs"
-        reported = "; ".join(
-            item.value for item in workload.expected if item.measure == "accuracy"
-        )
+        accuracies = [e.value for e in workload.expected if e.measure == "accuracy"]
+        # From the lowest to the highest.
+        ends = sorted(accuracies)[:1] + sorted(accuracies)[-1:]
+        reported = " to ".join(dict.fromkeys(ends))
         table.add_row(
             name, workload.title, workload.data.name, f"{count:,}", how, reported
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from netglot import places
 from netglot.race.records import read_race
 from netglot.race.statistics import Estimate
 from netglot.report import figures, pages, plots, words
@@ -67,7 +68,7 @@ def write_report(folder: Path) -> Summary:
     pictures = {"loss.png": plots.loss(summary), "phases.png": plots.phases(summary)}
     for name, content in pictures.items():
         if content:
-            _write(folder / name, content)
+            places.write_bytes(folder / name, content)
         else:
             (folder / name).unlink(missing_ok=True)
     drawn = tuple(name for name, content in pictures.items() if content)
@@ -78,15 +79,8 @@ def write_report(folder: Path) -> Summary:
         "report.html": html(summary, programs(folder, summary)),
     }
     for name, text in texts.items():
-        _write(folder / name, text.encode())
+        places.write_text(folder / name, text)
     return summary
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write under another name and rename, so that nobody reads half of it."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
 
 
 def programs(folder: Path, summary: Summary) -> dict[str, str]:

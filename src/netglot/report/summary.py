@@ -529,10 +529,11 @@ def _expected(items: Iterable[Mapping[str, Any]]) -> Iterable[Note]:
     """What others reported: of one measure and one source, all values in one note."""
     groups: dict[tuple[str, str], list[str]] = {}
     for item in items:
-        # "the Rosetta Stone repository: MXNet" names a place and a framework.
-        source, _, whose = str(item.get("source", "")).rpartition(": ")
-        source, whose = (source, whose) if source else (whose, "")
-        value = f"{whose} {item.get('value')}".strip()
+        if not item.get("value"):
+            continue
+        facts = (item.get("source"), item.get("machine"), item.get("year"))
+        source = ", ".join(str(fact) for fact in facts if fact)
+        value = f"{item.get('framework', '')} {item['value']}".strip()
         groups.setdefault((str(item.get("measure")), source), []).append(value)
     for (measure, source), values in groups.items():
         yield Note("others reported", f"{measure} {', '.join(values)} ({source}).")

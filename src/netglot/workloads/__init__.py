@@ -16,11 +16,20 @@ from netglot.recipe import Recipe
 
 @dataclass(frozen=True)
 class Expected:
-    """A result that somebody reported: what, how much, who, where it stands."""
+    """A result that somebody reported: what, how much, and where it stands.
+
+    ``framework`` is how the source names what it was reported of, ``backend`` the one
+    of ours that is that framework. ``machine`` and ``year`` are the source's, where it
+    tells them.
+    """
 
     measure: str
     value: str
     source: str
+    framework: str = ""
+    backend: str = ""
+    machine: str = ""
+    year: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,9 @@ from netglot.data import DataSpec
 from netglot.graph import Builder
 from netglot.ops import LSTM, Conv, Dense, Dropout, Flatten, MaxPool, Relu, Tanh
 from netglot.recipe import SGD, Adam, MeanSquaredError, Recipe, SoftmaxCrossEntropy
-from netglot.workloads import Expected, Workload
+from netglot.workloads import Expected, Workload, reported
 
 DIGITS = DataSpec("mnist", "images", (1, 28, 28), classes=10)
-POLYGLOT = "the polyglot repository (MNIST from CSV)"
-
-
-def _reported(**accuracies: str) -> tuple[Expected, ...]:
-    return tuple(
-        Expected("accuracy", value, f"{POLYGLOT}: {name}")
-        for name, value in accuracies.items()
-    )
 
 
 def fcn() -> Workload:
@@ -34,10 +26,16 @@ def fcn() -> Workload:
         net.graph(x),
         Recipe(SoftmaxCrossEntropy(), Adam(1e-3), batch_size=128, epochs=10),
         DIGITS,
-        expected=_reported(
-            Keras="98.2", PyTorch="97.8", MXNet="94.0", TensorFlow="92.8", Theano="79.7"
+        expected=reported.polyglot(
+            {
+                "Keras": "98.2",
+                "PyTorch": "97.8",
+                "MXNet": "94.0",
+                "TensorFlow": "92.8",
+                "Theano": "79.7",
+            }
         ),
-        origin=POLYGLOT,
+        origin=reported.POLYGLOT,
     )
 
 
@@ -62,10 +60,10 @@ def cnn() -> Workload:
         net.graph(x),
         Recipe(SoftmaxCrossEntropy(), Adam(1e-3), batch_size=128, epochs=5),
         DIGITS,
-        expected=_reported(
-            Keras="99.0", PyTorch="98.6", MXNet="96.9", TensorFlow="96.2"
+        expected=reported.polyglot(
+            {"Keras": "99.0", "PyTorch": "98.6", "MXNet": "96.9", "TensorFlow": "96.2"}
         ),
-        origin=POLYGLOT,
+        origin=reported.POLYGLOT,
     )
 
 
@@ -87,8 +85,11 @@ def lenet() -> Workload:
         net.graph(x),
         Recipe(SoftmaxCrossEntropy(), SGD(0.1), batch_size=128, epochs=10),
         DIGITS,
-        expected=(Expected("accuracy", ">= 98.8", "netglot's own expectation"),),
-        origin="the blog (LeNet on MNIST, one device)",
+        expected=(
+            Expected("accuracy", ">= 98.8", "netglot's own expectation"),
+            *reported.blog(),
+        ),
+        origin=reported.BLOG,
     )
 
 
@@ -106,8 +107,10 @@ def rnn() -> Workload:
         Recipe(SoftmaxCrossEntropy(), Adam(1e-3), batch_size=128, epochs=5),
         DIGITS,
         forms={"LSTM": ({"bias": "one"}, {"bias": "two"})},
-        expected=_reported(Keras="98.4", PyTorch="98.4", TensorFlow="95.4"),
-        origin=POLYGLOT,
+        expected=reported.polyglot(
+            {"Keras": "98.4", "PyTorch": "98.4", "TensorFlow": "95.4"}
+        ),
+        origin=reported.POLYGLOT,
     )
 
 
@@ -125,7 +128,7 @@ def autoencoder() -> Workload:
         Recipe(MeanSquaredError(), Adam(1e-3), batch_size=128, epochs=10),
         DIGITS,
         target="input",
-        origin=POLYGLOT,
+        origin=reported.POLYGLOT,
     )
 
 
