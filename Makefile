@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup race test test-all check golden parity exam clean
+.PHONY: setup race test test-all check golden parity exam docs clean
 
 setup: .venv/ready
 
@@ -36,6 +36,9 @@ parity: setup
 
 exam: setup
 	PYTHONPATH=tests $(BIN)/python -m exam $(ARGS)
+
+docs: setup
+	$(BIN)/netglot frameworks all --write docs/frameworks
 
 clean:
 	rm -rf .venv build races

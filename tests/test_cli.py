@@ -107,6 +107,23 @@ def test_lists(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.text
+def test_frameworks_and_their_pages(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["frameworks"]) == 0
+    assert "NCHW" not in (out := capfd.readouterr().out) and "pytorch" in out
+    assert run(["frameworks", "main", "--write", str(tmp_path)]) == 0
+    assert "[PyTorch](pytorch.md)" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "pytorch.md").read_text()
+    assert "torch==2.13.0" in page and "class MnistLenet(nn.Module)" in page
+    assert "AvgPool: PyTorch counts padded zeros unless told not to." in page
+    assert "- GRU: reset after, bias two; or reset after, bias none" in page
+    assert "| BatchNorm | epsilon | 1e-05 |" in page
+    assert run(["frameworks", "pytoch"]) == 2
+    assert "Did you mean pytorch" in capfd.readouterr().err
+
+
+@pytest.mark.text
 def test_groups_of_frameworks() -> None:
     main = frameworks(None)
     assert main == frameworks("main") and "pytorch" in main

@@ -11,6 +11,7 @@ import click
 #: The verbs, in the order in which ``netglot --help`` shows them.
 VERBS = (
     "workloads",
+    "frameworks",
     "show",
     "write",
     "summary",
@@ -54,7 +55,7 @@ def command() -> None:
     """One network, every deep-learning framework.
 
     Write a network and its training recipe down once; read it, run it and race it in
-    PyTorch, Flax, TensorFlow, Keras and NumPy.
+    PyTorch, Flax, TensorFlow, Keras, NumPy and the frameworks before them.
     """
 
 
