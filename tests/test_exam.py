@@ -17,7 +17,7 @@ SAMPLE = (
     "padding of stride 2 on both sides",
     "epsilon of batch norm",
     "momentum of batch norm",
-    "order of flattening",
+    "kernel in the other order of flattening",
     "residual missing",
     "first step for the last",
     "causal mask missing",

@@ -156,7 +156,7 @@ def _pairs() -> Iterator[Any]:
             yield pytest.param(name, case, id=f"{name}-{key}", marks=marks)
 
 
-@pytest.mark.parametrize(("name", "case"), _pairs())
+@pytest.mark.parametrize(("name", "case"), list(_pairs()))
 def test_case(
     name: str, case: Case, workers: dict[str, Worker], tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ class Desk:
                 name=name,
             )
             self.lefts = {k: v for k, v in self.lefts.items() if k[0] != name}
+            self.workers[name].ask("import", imports=list(backend.env.imports))
         return self.workers[name]
 
     def written(self, source: str, stem: str) -> Path:

@@ -176,6 +176,19 @@ def test_functions_of_the_engine(engine: str, opened: Open) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_dropout_by_a_function(engine: str, opened: Open) -> None:
+    """It is active in evaluation; in training nothing is dropped, as of layers."""
+    x = np.ones((5, 40))
+    side = opened(engine, "dropping")
+    reading = side.record([x])
+    assert [layer.op for layer in reading.layers][:1] == [ops.Dropout(0.25)]
+    dropped = reading.value(reading.layers[0].outputs[0])
+    assert dropped is not None and 0 < (dropped == 0).mean() < 1
+    trained = side.record([x], training=True)
+    np.testing.assert_array_equal(trained.value(trained.layers[0].outputs[0]), x)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_steps(engine: str, opened: Open) -> None:
     """The model's own optimizer and loss, as ``train_on_batch`` uses them."""
     side = opened(engine, "trained", "float64")

@@ -50,3 +50,8 @@ def relative(value: np.ndarray, reference: np.ndarray) -> float:
         return float("inf")
     norm = float(np.linalg.norm(reference))
     return float(np.linalg.norm(value - reference)) / (norm or 1.0)
+
+
+def like(a: np.ndarray, b: np.ndarray, limit: float = 1e-6) -> bool:
+    """Whether two arrays are the same but for the rounding of float32."""
+    return a.shape == b.shape and relative(a, b) < limit

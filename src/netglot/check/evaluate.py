@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from netglot import reference
-from netglot.frontends.reading import Relabel
+from netglot.frontends.reading import Layer, Relabel
 from netglot.ops import Gelu, MultiHeadAttention, Op, Type, Upsample
 
 #: A value: canonical axes, and the numbers.
@@ -30,6 +30,24 @@ class Step:
     weights: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     training: bool = False
     how: Any = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of its weights."""
+        return {name: array.shape for name, array in self.weights.items()}
+
+
+def step_of(layer: Layer, weights: Mapping[str, np.ndarray]) -> Step:
+    """A layer that was seen, with its own of these weights."""
+    assert layer.op is not None
+    prefix = f"{layer.name}."
+    own = {
+        source.removeprefix(prefix): weights[source]
+        for weight in layer.weights
+        for source in weight.sources
+        if source in weights
+    }
+    return Step(layer.op, own, layer.training)
 
 
 def known(axes: str, array: np.ndarray, like: Type | None = None) -> Known:
@@ -73,11 +91,18 @@ def compute(step: Step, *inputs: Known, dtype: Any = np.float64) -> Known:
     return dataclasses.replace(output, shape=first.shape), np.asarray(first)
 
 
-def chain(steps: Sequence[Step], *inputs: Known, dtype: Any = np.float64) -> Known:
-    """Operations one after the other; the first takes all inputs."""
+def chain(
+    steps: Sequence[Step], inputs: tuple[Known, ...], dtype: Any = np.float64
+) -> Known:
+    """Operations one after the other; the first takes all inputs.
+
+    Raises ``ValueError`` where one cannot be, or several values are left.
+    """
     current = inputs
     for step in steps:
         current = (compute(step, *current, dtype=dtype),)
+    if len(current) != 1:
+        raise ValueError("several values are left")
     return current[0]
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from netglot import axes, frontends, ops
 from netglot.check.backward import Moved, gradients, statistics, weight_pairs
-from netglot.check.explain import Compared, Finding, compare
+from netglot.check.causes import Compared, Finding
 from netglot.check.initial import Drawn, compare_initial
+from netglot.check.layers import compare
 from netglot.check.matching import Match, carried, match, paired_weights
 from netglot.check.sides import Side, SideError, at_hand
 from netglot.check.training import Learned, train

@@ -37,6 +37,9 @@ ACTIVATIONS: Mapping[str, Op] = {
     "relu6": ops.Clip(),
 }
 
+#: Coarser numbers by their bits of mantissa.
+COARSER = {"bfloat16": 8, "TF32 or float16": 11}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -77,13 +80,13 @@ def _everywhere(step: Step) -> Iterator[Variant]:
     if step.op.elementwise or isinstance(step.op, ops.Softmax):
         yield Variant(f"{name} is left out", ())
         yield Variant(f"{name} is applied twice", (step, step))
-    for title, keep in (("bfloat16", 8), ("TF32 or float16", 11)):
+    for title, keep in COARSER.items():
         if step.weights:
 
             def rounded(op: Any, site: Any, *xs: Any, keep: int = keep) -> Any:
-                held = {n: _round(w, keep) for n, w in site.weights.items()}
+                held = {n: round_to(w, keep) for n, w in site.weights.items()}
                 site = dataclasses.replace(site, weights=held)
-                given = (_round(x, keep) if x.dtype.kind == "f" else x for x in xs)
+                given = (round_to(x, keep) if x.dtype.kind == "f" else x for x in xs)
                 return reference.MEANING[type(op)](op, site, *given)
 
             def wholly(op: Any, site: Any, *xs: Any, keep: int = keep) -> Any:
@@ -94,7 +97,7 @@ def _everywhere(step: Step) -> Iterator[Variant]:
                     held["bias"] = np.zeros_like(held["bias"])
                 bare = dataclasses.replace(site, weights=held)
                 plain = rounded(op, bare, *xs, keep=keep)
-                return _round(_round(plain, keep) + (full - plain), keep)
+                return round_to(round_to(plain, keep) + (full - plain), keep)
 
             yield Variant(f"numbers are rounded to {title}", _how(step, rounded))
             yield Variant(
@@ -102,7 +105,7 @@ def _everywhere(step: Step) -> Iterator[Variant]:
             )
 
 
-def _round(array: np.ndarray, bits: int) -> np.ndarray:
+def round_to(array: np.ndarray, bits: int) -> np.ndarray:
     """To the nearest number with so many bits of mantissa."""
     mantissa, exponent = np.frexp(array)
     return np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent)

@@ -440,6 +440,12 @@ def _dropout(site: Site) -> Any:
     return Said((ops.Dropout(site.attribute("rate")),), (site.value(),))
 
 
+def _dropout_function(site: Site) -> Any:
+    if site.argument(2, "noise_shape") is not None:
+        return Unknown("it drops whole parts (noise_shape)")
+    return Said((ops.Dropout(site.argument(1, "rate")),), (site.value(),))
+
+
 def _embedding(site: Site) -> Any:
     op = ops.Embedding(site.attribute("input_dim"), site.attribute("output_dim"))
     held = _held(site, table=("embeddings", "VF"))
@@ -970,7 +976,8 @@ def _functions() -> dict[str, Reader]:
         "minimum": ops.Minimum,
     }
     found |= {name: _binary(kind) for name, kind in arithmetic.items()}
-    return {f"keras.ops.{name}": read for name, read in found.items()}
+    named = {f"keras.ops.{name}": read for name, read in found.items()}
+    return {**named, "keras.random.dropout": _dropout_function}
 
 
 frontend = Frontend("keras", "Keras", _layers() | _functions(), axes.channels_last)

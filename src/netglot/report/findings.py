@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from netglot import backends, ops
 from netglot.backend import Gap
-from netglot.check.explain import Cause, Finding
+from netglot.check.causes import Cause, Finding
 from netglot.check.initial import Drawn
 from netglot.check.models import ModelReport
 from netglot.check.training import Learned

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from netglot import places
-from netglot.check.explain import ROUNDING
 from netglot.check.models import ModelReport
 from netglot.check.programs import Checked, Report
+from netglot.check.segment import ROUNDING
 from netglot.report import figures, findings, pages, verdicts, words
 
 #: A unit is never less than half a step of float32.

@@ -262,3 +262,18 @@ def masked():
             layers.Dense(2),
         ]
     )
+
+
+class Dropping(keras.Model):
+    """Drops by a function, in evaluation as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = layers.Dense(2)
+
+    def call(self, x):
+        return self.out(keras.random.dropout(x, 0.25))
+
+
+def dropping():
+    return Dropping()

@@ -327,10 +327,14 @@ def _nothing_dropped(model):
     def same(self, inputs, training=False):
         return inputs
 
+    def undropped(inputs, *args, **kwargs):
+        return inputs
+
     before = []
     with contextlib.ExitStack() as stack:
         for kind in _DROPS:
             stack.enter_context(recorder.patched(kind, "call", same))
+        stack.enter_context(recorder.patched(backend.random, "dropout", undropped))
         for layer in model._flatten_layers():
             for name in ("dropout", "recurrent_dropout"):
                 # The cells of recurrent layers drop on their own.
@@ -517,7 +521,7 @@ class _Watch:
         """Layers and operations of Keras come here as long as this lasts."""
         call, build = Layer.__call__, Layer._maybe_build
         of_layer, of_operation = Layer.symbolic_call, Operation.symbolic_call
-        node = operation_module.Node
+        node, dropout = operation_module.Node, backend.random.dropout
 
         def called(layer, *args, **kwargs):
             if not self.inside:
@@ -542,6 +546,13 @@ class _Watch:
                 return of_operation(operation, *args, **kwargs)
             return self.operation(operation, args, kwargs)
 
+        def dropped(inputs, *args, **kwargs):
+            # A function of Keras that is no operation of it.
+            if self.inside or not isinstance(inputs, _Seen):
+                return dropout(inputs, *args, **kwargs)
+            given = (inputs, *args)
+            return self.foreign("keras.random.dropout", dropout, given, kwargs)
+
         def made(*args, **kwargs):
             # A graph of what is seen would hold all values, and stay with the layers.
             return node(*args, **kwargs) if self.inside else None
@@ -554,6 +565,7 @@ class _Watch:
                 (Operation, "symbolic_call", operation_called),
                 (operation_module, "Node", made),
                 (layer_module, "Node", made),
+                (backend.random, "dropout", dropped),
             ):
                 stack.enter_context(recorder.patched(owner, name, value))
             yield
