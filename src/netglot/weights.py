@@ -35,12 +35,15 @@ def lay_out(
     """Canonical weights by source, as arrays by path in the layouts of ``held``."""
     result = {}
     for weight in held:
-        arrays = [_lay_out(weight, weights[source]) for source in weight.sources]
+        arrays = [
+            _lay_out(weight, _shifted(weight, weights[source], -1))
+            for source in weight.sources
+        ]
         if weight.join:
             array = np.concatenate(arrays)
         else:
             array = arrays[0] if len(arrays) == 1 else np.stack(arrays)
-        result[weight.path] = array
+        result[weight.path] = -array if weight.negative else array
     return result
 
 
@@ -52,14 +55,16 @@ def take_in(
     #: Sources whose gates lie in arrays of their own.
     parts: dict[str, dict[str, np.ndarray]] = {}
     for weight in held:
-        array = arrays[weight.path]
+        array = -arrays[weight.path] if weight.negative else arrays[weight.path]
         pieces = [array] if len(weight.sources) == 1 else list(array)
         if weight.join:
-            pieces = np.split(array, len(weight.sources))
+            count = len(weight.sources)
+            parts_of = weight.parts or (len(array) // count,) * count
+            pieces = np.split(array, np.cumsum(parts_of)[:-1])
         for source, piece in zip(weight.sources, pieces, strict=True):
             whole, own = weight.gates
             if len(own) == len(whole):
-                result[source] = _take_in(weight, piece)
+                result[source] = _shifted(weight, _take_in(weight, piece), 1)
                 continue
             held_gates = parts.setdefault(source, {})
             pieces_of = np.split(_take_in(weight, piece), len(own), _gate_axis(weight))
@@ -68,6 +73,15 @@ def take_in(
                 ordered = [held_gates[gate] for gate in whole]
                 result[source] = np.concatenate(ordered, _gate_axis(weight))
     return result
+
+
+def _shifted(weight: ProgramWeight, array: np.ndarray, sign: int) -> np.ndarray:
+    """A bias with or without what the program adds to some gates itself."""
+    if not weight.offset:
+        return array
+    gates = weight.gates[0]
+    offsets = [sign * weight.offset.get(gate, 0.0) for gate in gates]
+    return array + np.repeat(offsets, len(array) // len(gates))
 
 
 def _gate_axis(weight: ProgramWeight) -> int:

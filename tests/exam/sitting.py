@@ -102,9 +102,11 @@ def main() -> int:
                 for one in done.result():
                     (judged if isinstance(one, Judged) else pairs).append(one)
                 wrong = [one for one in judged if not one.right_answer]
+                false = [pair for pair in pairs if pair.alarms]
                 print(
                     f"  {len(judged)} mistakes ({len(wrong)} missed), {len(pairs)} "
-                    f"pairs, {time.perf_counter() - start:.0f} s",
+                    f"pairs ({len(false)} false alarms), "
+                    f"{time.perf_counter() - start:.0f} s",
                     file=sys.stderr,
                 )
                 if options.verbose:

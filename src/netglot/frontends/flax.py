@@ -223,7 +223,8 @@ def _pool(kind: Any) -> Reader:
         if kind is ops.AvgPool:
             counts = _given(site, 4, "count_include_pad", default=True)
             padded = any(n for pair in pads for n in pair)
-            op = ops.AvgPool(kernel, stride, pads, False, bool(counts and padded))
+            counted = bool(counts and padded)
+            op = ops.AvgPool(kernel, stride, pads, count_padding=counted)
         letters = site.image(x)
         return Said((op,), (x,), (letters,), letters)
 
@@ -252,7 +253,7 @@ def _reduce_window(kind: Any) -> Reader:
         if kind is ops.MaxPool:
             return Said((ops.MaxPool(window, by, around),), (x,), (letters,), letters)
         padded = any(n for pair in around for n in pair)
-        mean = ops.AvgPool(window, by, around, False, padded)
+        mean = ops.AvgPool(window, by, around, count_padding=padded)
         total = ops.Scale(float(math.prod(window)))
         return Said((mean, total), (x,), (letters,), letters)
 

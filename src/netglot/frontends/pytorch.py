@@ -158,7 +158,8 @@ def _pool(kind: Any, dims: int, layer: bool) -> Reader:
             count = setting(5, "count_include_pad", True)
             # Without padding there is nothing to count.
             padded = any(before for before, _ in padding)
-            op = ops.AvgPool(kernel, stride, padding, ceil, bool(count and padded))
+            counts = bool(count and padded)
+            op = ops.AvgPool(kernel, stride, padding, ceil, count_padding=counts)
         letters = "NC" + axes.SPATIAL[dims]
         return Said((op,), (site.value(),), (letters,), letters)
 

@@ -137,8 +137,7 @@ def table(summary: Summary) -> RenderableType:
 
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, (title, above) in enumerate(HEADER):
-        heading = f"{above}\n{title}" if above else f"\n{title}"
-        found.add_column(heading, justify="left" if index < 2 else "right")
+        found.add_column(f"{above}\n{title}", justify="left" if index < 2 else "right")
     for row in beside(summary):
         found.add_row(*row.cells())
     heading = Text(f"{summary.heading}, theirs and ours", "bold")

@@ -136,7 +136,7 @@ def _functions(backend: Backend) -> Iterator[tuple[str, Any]]:
         for part in (rule.make, rule.apply, rule.weights):
             if inspect.isfunction(part):
                 yield kind.__name__, part
-    drawers = (
+    drawers: tuple[Mapping[type, Any], ...] = (
         backend.losses,
         backend.optimizers,
         backend.initializers,

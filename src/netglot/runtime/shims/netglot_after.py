@@ -4,6 +4,7 @@ import importlib.abc
 import importlib.util
 import sys
 
+# Name of a module -> what to call with it.
 _WAITING = {}
 
 
