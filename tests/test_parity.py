@@ -41,21 +41,32 @@ STEPS = 2
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker]]:
-    """One worker per backend, started when it is first needed, kept alive."""
+    """One worker per backend, started when it is first needed, kept alive.
+
+    Two where small cases need not be compiled as well as what is raced.
+    """
     started: dict[str, Worker] = {}
     yield started
     for worker in started.values():
         worker.close()
 
 
-def _worker(name: str, workers: dict[str, Worker], tmp_path: Path) -> Worker:
-    if name not in workers or not workers[name].alive:
+def _worker(
+    name: str, workers: dict[str, Worker], tmp_path: Path, hurry: bool = False
+) -> Worker:
+    key = f"{name} in a hurry" if hurry else name
+    if key not in workers or not workers[key].alive:
         backend = backends.get(name)
         environment = envs.prepare(backend.env, name)
-        workers[name] = Worker.start_for(
-            backend.env, environment, log=tmp_path / "worker.log", threads=1, name=name
+        workers[key] = Worker.start_for(
+            backend.env,
+            environment,
+            log=tmp_path / "worker.log",
+            threads=1,
+            hurry=hurry,
+            name=name,
         )
-    return workers[name]
+    return workers[key]
 
 
 def _variant(backend: Backend) -> Settings:
@@ -165,7 +176,7 @@ def test_case(
         program = emit(workload, backend, _variant(backend))
     except GapError as gap:
         pytest.skip(str(gap))
-    worker = _worker(name, workers, tmp_path)
+    worker = _worker(name, workers, tmp_path, hurry=bool(backend.env.hurry))
     weights = _weights(case, program.graph)
     batches = _batches(case, program.graph)
     verdict = gate(program, backend, worker, weights, batches, folder=tmp_path)

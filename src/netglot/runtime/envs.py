@@ -170,11 +170,12 @@ def folder_of(interpreter: Path) -> Path | None:
     return folder if folder.parent == envs_folder() else None
 
 
-def variables_of(env: Env, folder: Path | None) -> dict[str, str]:
+def variables_of(env: Env, folder: Path | None, hurry: bool = False) -> dict[str, str]:
     """``env.variables`` where the environment is in ``folder``."""
+    chosen = {**env.variables, **(env.hurry if hurry else {})}
     return {
         name: value.replace("{folder}", str(folder))
-        for name, value in env.variables.items()
+        for name, value in chosen.items()
         if folder is not None or "{folder}" not in value
     }
 

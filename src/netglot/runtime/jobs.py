@@ -70,17 +70,18 @@ def variables_for(
     interpreter: Path,
     threads: int | None = None,
     accelerator: bool = False,
+    hurry: bool = False,
 ) -> dict[str, str]:
     """The environment variables of a worker for ``env`` in ``interpreter``.
 
     ``threads`` limits the framework's thread pools (None: not at all); without
-    ``accelerator`` the worker sees none. Variables of the user's that would leak other
-    packages in are left out.
+    ``accelerator`` the worker sees none; ``hurry`` sets ``env.hurry`` too. Variables of
+    the user's that would leak other packages in are left out.
     """
     chosen = {
         **clean_variables(),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
-        **variables_of(env, folder_of(interpreter)),
+        **variables_of(env, folder_of(interpreter), hurry),
     }
     if threads is not None:
         chosen.update({name: str(threads) for name in env.threads})
@@ -155,13 +156,16 @@ class Worker:
         log: Path,
         threads: int | None = None,
         accelerator: bool = False,
+        hurry: bool = False,
         name: str = "",
     ) -> Self:
         """Starts a worker for a framework's environment, held to ``threads``."""
         return cls.start(
             environment.interpreter,
             log=log,
-            variables=variables_for(env, environment.interpreter, threads, accelerator),
+            variables=variables_for(
+                env, environment.interpreter, threads, accelerator, hurry
+            ),
             cpus=first_cpus(threads),
             name=name,
         )

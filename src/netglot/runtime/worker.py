@@ -759,7 +759,8 @@ def _confusion(seen, labels):
 
 
 def _as_state(built):
-    return built if isinstance(built, tuple) else (built,)
+    # A named tuple is one value: the model.
+    return built if type(built) is tuple else (built,)
 
 
 def _median(values):
