@@ -144,7 +144,16 @@ def examiner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examiner]:
 @pytest.mark.framework
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in backends.names()],
+    [
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.xdist_group(name),
+                *([] if name in backends.GROUPS["main"] else [pytest.mark.thorough]),
+            ],
+        )
+        for name in backends.names()
+    ],
 )
 def test_programs_compute_the_same(name: str, examiner: Examiner) -> None:
     found: Counter[str] = Counter()

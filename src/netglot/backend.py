@@ -55,6 +55,8 @@ class Env:
     name in ``threads`` is set to the number of threads; ``cpu`` is set where a run must
     not see an accelerator, and ``accelerator`` where it is to use one. ``shims`` are
     installed after the packages; ``needs`` must be there before.
+    ``hurry`` makes programs start sooner and run slower: for small networks that are
+    run once.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -73,6 +75,7 @@ class Env:
         default_factory=lambda: {"CUDA_VISIBLE_DEVICES": "-1"}
     )
     accelerator: Mapping[str, str] = field(default_factory=dict)
+    hurry: Mapping[str, str] = field(default_factory=dict)
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
     shims: tuple[Shim, ...] = ()
@@ -94,7 +97,10 @@ class Weight:
     ``S`` instead of being stacked. ``split`` says into which letters (with sizes,
     slowest first) the program cuts a letter of the operation's; none: an axis of size 1
     that the program does not have. ``gates`` may be some of them alone: then the array
-    holds that part. Along the letters of ``flip`` it is stored back to front.
+    holds that part. Along the letters of ``flip`` it is stored back to front. What the
+    program adds to a gate by itself, ``offset`` says: the array holds that much less.
+    An empty ``path`` stands for the node's own. With ``negative`` the array holds minus
+    the weight.
     """
 
     path: str
@@ -104,6 +110,8 @@ class Weight:
     join: bool = False
     split: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     flip: str = ""
+    offset: Mapping[str, float] = field(default_factory=dict)
+    negative: bool = False
 
 
 @dataclass(frozen=True)
@@ -249,8 +257,9 @@ class Backend:
     or the ``mean`` of the epoch so far. ``in_place``: a layer is made where it is
     used, ``Dense(10)(x)``, one on a line. ``input`` is the variable of a network's
     one input; where it is not ``x`` it keeps its value to the end. ``margin`` is
-    the indentation of a network's lines. ``inside`` takes the place of
-    ``separator`` after the name of a block.
+    the indentation of a network's lines, ``make_margin`` that of the lines that make
+    its layers, where it is another. ``inside`` takes the place of ``separator`` after
+    the name of a block.
     """
 
     # facts
@@ -290,6 +299,7 @@ class Backend:
     in_place: bool = False
     input: str = "x"
     margin: int = 8
+    make_margin: int = 0
     inside: str = ""
 
 
@@ -300,7 +310,9 @@ class ProgramWeight:
     ``axes`` and ``shape`` are the program's; ``source_axes`` and ``gates`` those of the
     graph's weights named in ``sources``. ``merged`` maps a letter to its parts in the
     graph's order and in the program's, ``split`` a letter to those that the program
-    cuts it into, ``flip`` names those that it stores back to front.
+    cuts it into, ``flip`` names those that it stores back to front. ``parts`` are the
+    sizes of sources that are joined, ``offset`` what the program adds to a gate itself;
+    ``negative``: the array holds minus the weights.
     """
 
     path: str
@@ -316,6 +328,9 @@ class ProgramWeight:
     )
     split: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     flip: str = ""
+    parts: tuple[int, ...] = ()
+    offset: Mapping[str, float] = field(default_factory=dict)
+    negative: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,9 @@ def emit(
     Raises ``GapError``, which lists every operation that the framework cannot say.
     """
     settings = settings or Settings()
+    if settings.dtype not in backend.dtypes:
+        known = " and ".join(backend.dtypes)
+        raise GapError(backend.name, [f"{settings.dtype}: its programs are {known}"])
     if not settings.dropout:
         graph = workload.graph.map_ops(
             lambda op: (
@@ -84,7 +87,7 @@ def emit(
     writer = _Writer(backend, recipe, settings.dtype)
     blocks = tuple(writer.block(block) for block in graph.blocks())
     network = writer.scope(
-        _own_name(class_name(workload.name), graph),
+        _own_name(class_name(workload.name), graph, backend),
         (),
         graph.inputs,
         graph.nodes,
@@ -128,10 +131,11 @@ def class_name(name: str) -> str:
     return "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
 
 
-def _own_name(name: str, graph: Graph) -> str:
-    """The network's name, other than that of each of its blocks."""
-    taken = {block.name for block in graph.blocks()}
-    return f"{name}Network" if name in taken else name
+def _own_name(name: str, graph: Graph, backend: Backend) -> str:
+    """The network's name, other than that of each of its blocks and of each helper."""
+    taken = [*(block.name for block in graph.blocks()), *backend.helpers]
+    clash = function_name(name) in map(function_name, taken)
+    return f"{name}Network" if clash else name
 
 
 def function_name(name: str) -> str:
@@ -386,9 +390,8 @@ class _Writer:
         if isinstance(made, Statements):
             return [Line(text, node.name) for text in made.lines]
         prefix = self.backend.assign.format(name=node.name)
-        return [
-            Line(text, node.name) for text in _fit(prefix, made, self.backend.margin)
-        ]
+        margin = self.backend.make_margin or self.backend.margin
+        return [Line(text, node.name) for text in _fit(prefix, made, margin)]
 
     def _in_place(self, rule: Rule, site: Site, node: Node) -> Any:
         """``Dense(10)(x)``: the layer, applied where it is made."""
@@ -556,11 +559,19 @@ def _walk(
             letters = weight.axes if len(weight.sources) == 1 else weight.axes[1:]
             sizes = dict(zip(source.axes, source.shape, strict=True))
             sizes |= {a: n for cut in weight.split.values() for a, n in cut}
-            if weight.gates and len(weight.gates) != len(source.gates):
+            if not set(weight.gates) <= set(source.gates):
                 raise RuleError(f"gates {weight.gates!r} of {node}")
+            if weight.gates:
+                units: Any = sizes["G"]
+                sizes["G"] = units // len(source.gates) * len(weight.gates)
             shape = tuple(sizes[a] for a in letters)
+            parts_of: tuple[Any, ...] = ()
             if weight.join:
-                shape = (len(weight.sources) * shape[0], *shape[1:])  # type: ignore
+                parts_of = tuple(
+                    own_weights[name].shape[source.axes.index(letters[0])]
+                    for name in weight.sources
+                )
+                shape = (sum(parts_of), *shape[1:])
             elif len(weight.sources) > 1:
                 shape = (len(weight.sources), *shape)
             merged = {
@@ -568,7 +579,8 @@ def _walk(
                 for letter, parts in source.merged.items()
             }
             yield ProgramWeight(
-                f"{path}{node.name}{backend.separator}{weight.path}",
+                f"{path}{node.name}"
+                + (weight.path and backend.separator + weight.path),
                 weight.axes,
                 shape,  # type: ignore[arg-type]
                 tuple(f"{canonical}{node.name}.{s}" for s in weight.sources),
@@ -578,6 +590,10 @@ def _walk(
                 weight.join,
                 merged,  # type: ignore[arg-type]
                 weight.split,
+                weight.flip,
+                parts_of,
+                weight.offset,
+                weight.negative,
             )
 
 

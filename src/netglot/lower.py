@@ -30,6 +30,11 @@ from netglot.recipe import Optimizer, Recipe
 from netglot.symbols import Symbol
 from netglot.workloads import Workload
 
+#: Forms that are accepted of every workload, where a framework has one of its own.
+FORMS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "MaxPool": ({"ties": "first"}, {"ties": "all"}),
+}
+
 #: Letters that stand for no axis in particular: stored as they are in every framework.
 PLAIN = "PQRS"
 
@@ -100,10 +105,10 @@ def _choose(
     taken: dict[str, str],
 ) -> Op:
     name = type(op).__name__
-    forms = accepted.get(name)
+    own = backend.forms.get(type(op))
+    forms = accepted.get(name) or (FORMS.get(name) if own else None)
     if not forms:
         return op
-    own = backend.forms.get(type(op))
     form = forms[0]
     if own is not None and not exact_form:
         form = next((form for form in forms if dict(form) in map(dict, own)), form)

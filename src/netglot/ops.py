@@ -358,19 +358,22 @@ class MaxPool(Op):
     """Maximum over windows; padding never wins; of equal values the first one counts.
 
     A last window that does not fit is dropped, unless ``ceil``: then it is kept, as
-    long as it begins inside the values or the padding before them.
+    long as it begins inside the values or the padding before them. With ``ties='all'``
+    every one of equal values has the whole gradient.
     """
 
     kernel: tuple[Size, ...]
     stride: PerAxis = None
     padding: PerAxis = 0
     ceil: bool = False
+    ties: str = "first"
 
     def __post_init__(self) -> None:
         """The stride is the kernel unless given."""
         count = len(self.kernel)
         stride = self.kernel if self.stride is None else _each(self.stride, count)
         _set(self, stride=stride, padding=_pairs(self.padding, count))
+        _choice(self, "ties", ("first", "all"))
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """``NC... -> NC...``."""

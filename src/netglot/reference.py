@@ -134,6 +134,20 @@ defvjp(_first_max, _first_max_vjp, argnums=(0,))
 
 
 @primitive
+def _every_max(x: Array, axis: int) -> Array:
+    """Maximum along an axis; each of equal values gets the gradient."""
+    return np.max(x, axis)
+
+
+def _every_max_vjp(ans: Array, x: Array, axis: int) -> Callable[[Array], Array]:
+    largest = np.expand_dims(ans, axis)
+    return lambda g: np.where(x == largest, np.expand_dims(g, axis), 0)
+
+
+defvjp(_every_max, _every_max_vjp, argnums=(0,))
+
+
+@primitive
 def _rows(table: Array, index: np.ndarray) -> Array:
     """``table[index]``; a row that is read often adds its gradients up."""
     return table[index]
@@ -284,7 +298,8 @@ def _pool_windows(op: ops.MaxPool, site: Site, x: Array, value: float) -> Array:
 
 
 def _max_pool(op: ops.MaxPool, site: Site, x: Array) -> Array:
-    return _first_max(_pool_windows(op, site, x, -math.inf), 2)
+    largest = _first_max if op.ties == "first" else _every_max
+    return largest(_pool_windows(op, site, x, -math.inf), 2)
 
 
 def _avg_pool(op: ops.AvgPool, site: Site, x: Array) -> Array:

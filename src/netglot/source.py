@@ -77,7 +77,8 @@ def inline(expression: Expression) -> str:
         comma = "," if len(expression) == 1 else ""
         return f"({', '.join(map(inline, expression))}{comma})"
     if isinstance(expression, float):
-        return str(expression).replace("e-0", "e-")  # 1e-5, as people write it
+        # 1e-5 and 1e30, as people write them.
+        return str(expression).replace("e-0", "e-").replace("e+", "e")
     return str(expression)
 
 
@@ -90,9 +91,14 @@ def layout(prefix: str, expression: Expression, suffix: str = "") -> list[str]:
     if len(one) <= WIDTH or not isinstance(expression, Call):
         return [one]
     if isinstance(expression.function, Call):
-        # layers.Dense(...)(x): the first brackets are broken, the last stay whole.
+        # layers.Dense(...)(x): the first brackets are broken, the last stay whole,
+        # unless all but what is in them fits.
         items = [inline(a) for a in expression.arguments]
         items += [f"{name}={inline(value)}" for name, value in expression.keywords]
+        head = f"{prefix}{inline(expression.function)}("
+        margin = " " * (len(prefix) - len(prefix.lstrip()))
+        if len(head) <= WIDTH:
+            return [head, f"{margin}    {', '.join(items)}", f"{margin}){suffix}"]
         return layout(prefix, expression.function, f"({', '.join(items)}){suffix}")
     margin = " " * (len(prefix) - len(prefix.lstrip()))
     inside = margin + "    "

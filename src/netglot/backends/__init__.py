@@ -11,17 +11,60 @@ from netglot.errors import unknown
 _FILES = {
     "numpy": "numpy:backend",
     "pytorch": "pytorch:backend",
+    "paddle": "paddle:backend",
     "flax": "flax:backend",
+    "jax": "jax:backend",
     "tensorflow": "tensorflow:backend",
     "keras-tensorflow": "keras:on_tensorflow",
     "keras-jax": "keras:on_jax",
     "keras-torch": "keras:on_torch",
+    "mxnet": "mxnet:backend",
+    "gluon": "gluon:backend",
+    "chainer": "chainer:backend",
+    "caffe2": "caffe2:backend",
+}
+
+#: Names for several: those that are raced when nothing is named, and the frameworks of
+#: 2016 to 2018 and what was theirs.
+GROUPS = {
+    "main": (
+        "numpy",
+        "pytorch",
+        "flax",
+        "tensorflow",
+        "keras-tensorflow",
+        "keras-jax",
+        "keras-torch",
+    ),
+    "ancestors": (
+        "theano",
+        "lasagne",
+        "keras2-theano",
+        "keras2-cntk",
+        "keras2-tensorflow",
+        "cntk",
+        "mxnet",
+        "gluon",
+        "chainer",
+        "caffe2",
+        "tensorflow1",
+        "dynet",
+        "caffe",
+        "torch7",
+    ),
 }
 
 
 def names() -> list[str]:
     """Every backend, in the order in which tables show them."""
     return list(_FILES)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The backends of a group, ``all`` of them, or the one of that name."""
+    if name == "all":
+        return tuple(_FILES)
+    return tuple(n for n in GROUPS[name] if n in _FILES) if name in GROUPS else (name,)
 
 
 def get(name: str) -> Backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ IMPORTS = ("import argparse", "", "import numpy as np")
 FORWARD = 1000
 TIMED = ("import argparse", "import time", "", "import numpy as np")
 
+#: XLA compiles in a third of the time what then runs more slowly.
+JAX_IN_A_HURRY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 #: Whole float32 products (XLA's own kernels heed no variable of the driver's), and no
 #: memory taken before it is needed.
 JAX_ON_GPU = {
@@ -138,9 +141,20 @@ def batches(count, rng):
 
 
 def train(
-    parts: Parts, mean: str = "np.mean(losses)", state: str = "model, optimizer"
+    parts: Parts,
+    mean: str = "np.mean(losses)",
+    state: str = "model, optimizer",
+    functional: bool = False,
 ) -> Section:
-    """The loop over epochs and batches; ``mean`` is a number made of ``losses``."""
+    """The loop over epochs and batches; ``mean`` is a number made of ``losses``.
+
+    ``functional``: a step changes nothing, and returns the new state with its loss.
+    """
+    step = [f"losses.append(train_step({state}, x[rows], y[rows]))"]
+    if functional:
+        made = call("train_step", *state.split(", "), "x[rows]", "y[rows]")
+        rows = layout(" " * 12 + f"{state}, loss = ", made)
+        step = [*(row[12:] for row in rows), "losses.append(loss)"]
     signature = call(
         "train",
         *state.split(", "),
@@ -160,17 +174,19 @@ $signature
     for epoch in range(epochs):
         losses = []
         for rows in batches(len(x), rng):
-            losses.append(train_step($state, x[rows], y[rows]))
+            $step
             if on_step:
                 on_step(losses[-1])
         report = f"epoch {epoch + 1}: loss {$mean:.4f}"
         if validation:
             report += f", $metric {evaluate(model, *validation):.4f}"
         print(report)
+    $result
 ''',
         {
             "signature": layout("def ", signature, ":"),
-            "state": state,
+            "step": step,
+            "result": [f"return {state}"] if functional else [],
             "mean": mean,
             "metric": parts.workload.metric,
         },
@@ -223,15 +239,20 @@ def extract(model, x):
     )
 
 
-def main(parts: Parts, state: str = "model, optimizer") -> Section:
-    """The command line."""
+def main(
+    parts: Parts, state: str = "model, optimizer", functional: bool = False
+) -> Section:
+    """The command line; ``functional`` as of ``train``."""
     file = f"{parts.workload.data.name}.npz"
+    load = "model = " * functional + "load_weights(model, args.weights)"
     if parts.recipe is None:
-        return Section("main", _FEATURES, {"file": file})
+        return Section("main", _FEATURES, {"file": file, "load": load})
     given = ("x_train", "y_train", "args.epochs", "args.seed")
     train = call("train", *state.split(", "), *given, validation="test")
-    rows = [row[4:] for row in layout("    ", train)]
-    return Section("main", _MAIN, {"file": file, "state": state, "train": rows})
+    prefix = "    " + "model, *_ = " * functional
+    rows = [row[4:] for row in layout(prefix, train)]
+    slots = {"file": file, "state": state, "load": load, "train": rows}
+    return Section("main", _MAIN, slots)
 
 
 _MAIN = """
@@ -247,7 +268,7 @@ def main():
     x_train, y_train, *test = load_data(args.data)
     $state = build(args.seed)
     if args.weights:
-        load_weights(model, args.weights)
+        $load
     $train
     if args.save:
         save_weights(model, args.save)
@@ -268,7 +289,7 @@ def main():
     x = load_data(args.data)
     model = build()
     if args.weights:
-        load_weights(model, args.weights)
+        $load
     start = time.perf_counter()
     features = extract(model, x)
     print(f"{len(x)} observations in {time.perf_counter() - start:.2f} seconds")
@@ -286,7 +307,10 @@ if __name__ == "__main__":
 def operand(expression: Any) -> str:
     """In brackets where an operator beside it would bind more tightly."""
     text = inline(expression)
-    return f"({text})" if " " in text.split("(")[0] else text
+    plain = text
+    while (bare := re.sub(r"\([^()]*\)", "", plain)) != plain:
+        plain = bare
+    return f"({text})" if " " in plain else text
 
 
 def binary(symbol: str) -> Rule:

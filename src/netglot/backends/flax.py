@@ -33,6 +33,7 @@ ENV = Env(
     threads=("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     cpu={"JAX_PLATFORMS": "cpu"},
     accelerator=common.JAX_ON_GPU,
+    hurry=common.JAX_IN_A_HURRY,
     lock="flax",
 )
 
@@ -78,9 +79,8 @@ def _dense(s: Site) -> Any:
     )
 
 
-def _padding(s: Site) -> Any:
+def padding(op: Any) -> Any:
     """``None``, which is "SAME", where that says it whatever the size of the image."""
-    op = s.op
     if all(pair == (0, 0) for pair in op.padding):
         return None if all(k == 1 for k in op.kernel) else quoted("VALID")
     if all(isinstance(k, int) for k in op.kernel) and squeeze(op.stride) == 1:
@@ -99,7 +99,7 @@ def _convolution(s: Site) -> Any:
         s.op.channels,
         s.op.kernel,
         strides=unless(1, squeeze(s.op.stride)),
-        padding=_padding(s),
+        padding=padding(s.op),
         kernel_dilation=unless(1, squeeze(s.op.dilation)),
         feature_group_count=unless(1, s.op.groups),
         use_bias=unless(True, s.op.bias),
@@ -107,18 +107,19 @@ def _convolution(s: Site) -> Any:
     )
 
 
+def spread_padding(op: Any) -> Any:
+    """What is added around an image that a stride has spread; "VALID" may say it."""
+    reach = [d * (k - 1) for k, d in zip(op.kernel, op.dilation, strict=True)]
+    rows = zip(reach, op.padding, op.output_padding, strict=True)
+    added = tuple((n - before, n - after + more) for n, (before, after), more in rows)
+    covers = all(n >= step - 1 for n, step in zip(reach, op.stride, strict=True))
+    whole = covers and added == tuple((n, n) for n in reach)
+    return quoted("VALID") if whole else added
+
+
 def _transposed(s: Site) -> Any:
     if s.op.groups != 1:
         raise Gap("its transposed convolution has no groups")
-    # What is added around the image that the stride has spread.
-    reach = [d * (k - 1) for k, d in zip(s.op.kernel, s.op.dilation, strict=True)]
-    rows = zip(reach, s.op.padding, s.op.output_padding, strict=True)
-    padding: Any = tuple(
-        (n - before, n - after + more) for n, (before, after), more in rows
-    )
-    covers = all(n >= step - 1 for n, step in zip(reach, s.op.stride, strict=True))
-    if covers and padding == tuple((n, n) for n in reach):
-        padding = quoted("VALID")
     return _layer(
         s,
         "ConvTranspose",
@@ -126,7 +127,7 @@ def _transposed(s: Site) -> Any:
         s.op.channels,
         s.op.kernel,
         strides=unless(1, squeeze(s.op.stride)),
-        padding=padding,
+        padding=spread_padding(s.op),
         kernel_dilation=unless(1, squeeze(s.op.dilation)),
         use_bias=unless(True, s.op.bias),
         **_initials(s),
@@ -143,7 +144,7 @@ def _kernel(letters: str) -> Any:
     return weights
 
 
-def _windows(s: Site) -> tuple[tuple[int, int], ...]:
+def windows(s: Site) -> tuple[tuple[int, int], ...]:
     """The padding, with what the last window needs under ``ceil``."""
     result = []
     letters = axes.SPATIAL[_dims(s)]
@@ -159,12 +160,12 @@ def _windows(s: Site) -> tuple[tuple[int, int], ...]:
 
 
 def _max_pool(s: Site) -> Any:
-    padding = unless(((0, 0),) * _dims(s), _windows(s))
+    padding = unless(((0, 0),) * _dims(s), windows(s))
     return call("nnx.max_pool", s.x, s.op.kernel, strides=s.op.stride, padding=padding)
 
 
 def _avg_pool(s: Site) -> Any:
-    padding = unless(((0, 0),) * _dims(s), _windows(s))
+    padding = unless(((0, 0),) * _dims(s), windows(s))
     # Where the overhang of ceil must not count, the rewrite has padded beforehand.
     counts = s.op.count_padding and not s.op.ceil
     return call(

@@ -39,6 +39,7 @@ def _env(engine: str, package: str, lock: str, threads: tuple[str, ...] = ()) ->
         threads=(*THREADS, *threads),
         cpu={"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"},
         accelerator={**common.JAX_ON_GPU, **common.TENSORFLOW_ON_GPU},
+        hurry=common.JAX_IN_A_HURRY if engine == "jax" else {},
         lock=lock,
     )
 
@@ -842,7 +843,7 @@ def evaluate(model, x, y):
 '''
 
 
-def _network(parts: Parts) -> Section:
+def network_section(parts: Parts) -> Section:
     """Blocks and network as functions; helpers before them."""
     scope, graph = parts.network, parts.graph
     made = []
@@ -869,7 +870,7 @@ def _network(parts: Parts) -> Section:
     ]
     text = _text(lines)
     for name, helper in parts.backend.helpers.items():
-        if helper in parts.helpers and re.search(rf"(?<![\w.]){name}\(", text):
+        if helper in parts.helpers and re.search(rf"(?<![\w.]){name}[(,)]", text):
             lines = [*helper.strip("\n").split("\n"), "", "", *lines]
     return Section("network", "# 2. The network\n$lines", {"lines": lines})
 
@@ -919,7 +920,7 @@ def frame(parts: Parts) -> list[Section]:
         if "np.float64" in "".join(lines):
             lines.insert(0, "# TensorFlow would round plain numbers to float32.")
         build = [f"model = {made}", *lines, "return model"]
-    network = _network(parts)
+    network = network_section(parts)
     about = " and its optimizer" if parts.recipe else ""
     sections = [
         common.head(parts, _imports(parts, network), constants * wide, first=()),
@@ -931,23 +932,24 @@ def frame(parts: Parts) -> list[Section]:
         predict = Section("predict", PREDICT, {"number": "4"})
         extract = Section("evaluate", EXTRACT)
         return [*sections, predict, extract, common.main(parts, "model")]
-    metric = parts.workload.metric
-    measure = {
+    return [
+        *sections,
+        Section("train", TRAIN, {"metric": parts.workload.metric}),
+        Section("predict", PREDICT, {"number": "5"}),
+        measure(parts),
+        common.main(parts, "model"),
+    ]
+
+
+def measure(parts: Parts, text: str = EVALUATE) -> Section:
+    """Accuracy or mean squared error."""
+    slots = {
         "about": "Share of observations whose highest score is that of their label.",
         "value": "np.mean(scores.argmax(axis=1) == y)",
     }
-    if metric != "accuracy":
-        measure = {
-            "about": "Mean squared error.",
-            "value": "np.mean((scores - y) ** 2)",
-        }
-    return [
-        *sections,
-        Section("train", TRAIN, {"metric": metric}),
-        Section("predict", PREDICT, {"number": "5"}),
-        Section("evaluate", EVALUATE, measure),
-        common.main(parts, "model"),
-    ]
+    if parts.workload.metric != "accuracy":
+        slots = {"about": "Mean squared error.", "value": "np.mean((scores - y) ** 2)"}
+    return Section("evaluate", text, slots)
 
 
 #: The sum of all weights, as an array of the host: the engine's may be a promise.

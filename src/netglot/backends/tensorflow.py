@@ -68,18 +68,18 @@ def _axis(s: Site, letter: str, index: int = 0) -> int:
     return -1 if position == len(s.storage(index)) - 1 else position
 
 
-def _sizes(s: Site) -> tuple[Any, ...]:
+def space_sizes(s: Site) -> tuple[Any, ...]:
     """Spatial sizes of the input; ``None`` or a symbol where unknown."""
     return tuple(s.inputs[0].size(letter) for letter in axes.SPATIAL[_dims(s)])
 
 
-def _around(pads: Pads) -> str:
+def around(pads: Pads) -> str:
     """Padding of every axis, batch and channels included, as tf.pad reads it."""
     inside = [list(pair) for pair in pads]
     return str([[0, 0], *inside, [0, 0]])
 
 
-def _is_same(
+def is_same(
     sizes: Sequence[Any], windows: Sequence[int], strides: Sequence[Any], pads: Pads
 ) -> bool:
     """Whether the padding is what TensorFlow calls SAME."""
@@ -115,10 +115,10 @@ def _conv_padding(s: Site, kind: str) -> tuple[str | None, bool]:
         return None, False
     # How much SAME adds depends on the stride that the layer itself is given.
     stride = (1,) * len(s.op.stride) if _strided_afterwards(s.op) else s.op.stride
-    if _is_same(_sizes(s), _windows(s.op), stride, s.op.padding):
+    if is_same(space_sizes(s), _windows(s.op), stride, s.op.padding):
         return quoted("SAME"), False
     if kind in ("Conv2D", "DepthwiseConv2D"):
-        return _around(s.op.padding), False
+        return around(s.op.padding), False
     return None, True
 
 
@@ -147,7 +147,7 @@ def _convolve(s: Site) -> Any:
     kind = _conv_class(s.op, s.inputs[0])
     x = s.x
     if _conv_padding(s, kind)[1]:
-        x = call("tf.pad", x, _around(s.op.padding))
+        x = call("tf.pad", x, around(s.op.padding))
     if _strided_afterwards(s.op):
         steps = ", ".join(f"::{n}" if n != 1 else ":" for n in s.op.stride)
         return f"{inline(call(s.object, x))}[:, {steps}]"
@@ -182,10 +182,10 @@ def _uncropped(s: Site) -> tuple[tuple[Any, ...], str | None]:
     sizes = tuple(s.outputs[0].size(letter) for letter in letters)
     if not any(map(any, s.op.padding)) or None in sizes:
         return sizes, None
-    if _is_same(sizes, s.op.kernel, s.op.stride, s.op.padding):
+    if is_same(sizes, s.op.kernel, s.op.stride, s.op.padding):
         return sizes, quoted("SAME")
     if _dims(s) == 2:
-        return sizes, _around(s.op.padding)
+        return sizes, around(s.op.padding)
     return tuple(n + sum(p) for n, p in zip(sizes, s.op.padding, strict=True)), None
 
 
@@ -203,11 +203,11 @@ def _overhang(s: Site) -> Pads:
         return none
     letters = axes.SPATIAL[_dims(s)]
     counts = tuple(s.outputs[0].size(letter) for letter in letters)
-    known = (*counts, *_sizes(s))
+    known = (*counts, *space_sizes(s))
     if not all(isinstance(n, int) for n in known):
         raise Gap("a pool whose last window may hang over must know its input size")
     op = s.op
-    rows = zip(counts, _sizes(s), op.kernel, op.stride, op.padding, strict=True)
+    rows = zip(counts, space_sizes(s), op.kernel, op.stride, op.padding, strict=True)
     return tuple(
         (0, max((n - 1) * stride + k - size - sum(pads), 0))
         for n, size, k, stride, pads in rows
@@ -235,13 +235,13 @@ def _max_pool(s: Site) -> Any:
     padding = quoted("VALID")
     if any(map(any, pads)):
         small = all(max(p) < k for p, k in zip(pads, s.op.kernel, strict=True))
-        if _is_same(_sizes(s), s.op.kernel, s.op.stride, pads):
+        if is_same(space_sizes(s), s.op.kernel, s.op.stride, pads):
             padding = quoted("SAME")
         elif _dims(s) == 2 and small:
-            padding = _around(pads)
+            padding = around(pads)
         else:
             lowest = f"{inline(x)}.dtype.min"
-            x = call("tf.pad", x, _around(pads), constant_values=lowest)
+            x = call("tf.pad", x, around(pads), constant_values=lowest)
     return call(name, x, **_window(s), padding=padding)
 
 
@@ -249,14 +249,14 @@ def _avg_pool(s: Site) -> Any:
     _no_volume_in_doubles(s)
     pads, x = _plus(s.op.padding, _overhang(s)), s.x
     if s.op.count_padding and any(map(any, s.op.padding)):
-        pads, x = _overhang(s), call("tf.pad", x, _around(s.op.padding))
+        pads, x = _overhang(s), call("tf.pad", x, around(s.op.padding))
     name = f"tf.nn.avg_pool{_dims(s)}d"
     if not any(map(any, pads)):
         return call(name, x, **_window(s), padding=quoted("VALID"))
-    if x == s.x and _is_same(_sizes(s), s.op.kernel, s.op.stride, pads):
+    if x == s.x and is_same(space_sizes(s), s.op.kernel, s.op.stride, pads):
         # SAME leaves the padding out of the mean.
         return call(name, x, **_window(s), padding=quoted("SAME"))
-    return call("avg_pool", x, **_window(s), paddings=_around(pads))
+    return call("avg_pool", x, **_window(s), paddings=around(pads))
 
 
 def _training(s: Site) -> str | None:
@@ -453,7 +453,7 @@ def _permute(s: Site) -> Any:
 
 def _pad(s: Site) -> Any:
     value = f'float("{s.op.value}")' if math.isinf(s.op.value) else s.op.value
-    pads = _around(s.op.padding)
+    pads = around(s.op.padding)
     return call("tf.pad", s.x, pads, constant_values=unless(0.0, value))
 
 
@@ -499,10 +499,10 @@ def _class_name(name: str) -> str:
     return f"{name}Network" if name in LAYERS else name
 
 
-def _trains(nodes: Sequence[Node], trained: bool) -> bool:
+def trains(nodes: Sequence[Node], trained: bool) -> bool:
     """Whether nodes compute something else in training."""
     for node in nodes:
-        if isinstance(node.op, BlockCall) and _trains(node.op.block.nodes, trained):
+        if isinstance(node.op, BlockCall) and trains(node.op.block.nodes, trained):
             return True
         if trained and isinstance(node.op, ops.Dropout | ops.BatchNorm):
             return True
@@ -514,8 +514,8 @@ def _block(s: Site) -> Any:
 
 
 def _call_block(s: Site) -> Any:
-    trains = _trains(s.op.block.nodes, s.recipe is not None)
-    return call(s.object, *s.arguments, "training" if trains else None)
+    told = trains(s.op.block.nodes, s.recipe is not None)
+    return call(s.object, *s.arguments, "training" if told else None)
 
 
 def _repeat(s: Site) -> Any:
@@ -528,9 +528,9 @@ def _repeat(s: Site) -> Any:
 def _call_blocks(s: Site) -> Any:
     # As often as there are blocks in the list.
     _ = s.op.times
-    trains = _trains(s.op.block.nodes, s.recipe is not None)
+    told = trains(s.op.block.nodes, s.recipe is not None)
     first = [] if s.target == s.x else [f"{s.target} = {inline(s.x)}"]
-    used = call("block", s.target, "training" if trains else None)
+    used = call("block", s.target, "training" if told else None)
     loop = (f"for block in {s.object}:", f"    {s.target} = {inline(used)}")
     return Statements((*first, *loop), s.target)
 
@@ -802,7 +802,7 @@ def frame(parts: Parts) -> list[Section]:
     nodes = {block.name: block.nodes for block in parts.graph.blocks()}
     for scope in (*parts.blocks, parts.network):
         template = CLASS if scope.make else CLASS.replace("        $make\n", "")
-        if _trains(nodes.get(scope.name, parts.graph.nodes), trained):
+        if trains(nodes.get(scope.name, parts.graph.nodes), trained):
             template = template.replace("$inputs", "$inputs, training=False")
         if scope is parts.network:
             compiled = "    @tf.function(reduce_retracing=True)\n    def __call__"
@@ -836,7 +836,7 @@ def frame(parts: Parts) -> list[Section]:
     loss = call("tf.reduce_mean", LOSSES[type(parts.recipe.loss)])
     step = {
         "scores": "model(x, training=True)"
-        if _trains(parts.graph.nodes, trained)
+        if trains(parts.graph.nodes, trained)
         else "model(x)",
         "loss": [line[8:] for line in layout("        loss = ", loss)],
         "change": _changed_gradients(parts),

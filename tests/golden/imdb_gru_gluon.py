@@ -1,0 +1,140 @@
+"""GRU on IMDB reviews, in Gluon.
+
+python imdb_gru_gluon.py --data imdb.npz
+"""
+
+import argparse
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon, nd
+from mxnet.gluon import nn, rnn
+
+BATCH_SIZE = 64
+EPOCHS = 3
+CTX = mx.gpu() if mx.context.num_gpus() else mx.cpu()
+
+
+# 1. Load the data
+def load_data(path):
+    """Read words (N x 150 indices) and labels."""
+    data = np.load(path)
+    return data["x_train"], data["y_train"], data["x_test"], data["y_test"]
+
+
+# 2. The network
+class ImdbGru(nn.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(
+            30000, 125, weight_initializer=mx.init.Uniform(0.05)
+        )
+        self.gru = rnn.GRU(100, layout="NTC")
+        self.fc = nn.Dense(2)
+
+    def hybrid_forward(self, F, x):
+        x = self.embedding(x)
+        x = self.gru(x)
+        x = x.slice_axis(axis=1, begin=-1, end=None).squeeze(axis=1)
+        return self.fc(x)
+
+
+# 3. Loss, optimizer, initial weights
+loss_fn = gluon.loss.SoftmaxCrossEntropyLoss()
+
+
+def build(seed=0):
+    """Create the network and its optimizer."""
+    mx.random.seed(seed)
+    model = ImdbGru()
+    model.initialize(mx.init.Xavier(), ctx=CTX)
+    model.hybridize(static_alloc=True, static_shape=True)
+    # The first batch tells the layers what sizes they read.
+    model(nd.zeros((1, 150), ctx=CTX))
+    trainer = gluon.Trainer(model.collect_params(), "adam", {"learning_rate": 0.001})
+    return model, trainer
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    parameters = model._collect_params_with_prefix()
+    for name in arrays:
+        parameters[name].set_data(nd.array(arrays[name]))
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    parameters = model._collect_params_with_prefix()
+    np.savez(path, **{name: p.data().asnumpy() for name, p in parameters.items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, trainer, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    x, y = nd.array(x, ctx=CTX), nd.array(y, ctx=CTX)
+    with autograd.record():
+        loss = loss_fn(model(x), y)
+    loss.backward()
+    trainer.step(len(x))
+    return loss.mean()
+
+
+def train(model, trainer, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, trainer, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {sum(losses).asscalar() / len(losses):.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model(nd.array(x, ctx=CTX)).asnumpy()
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="imdb.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, trainer = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, trainer, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()

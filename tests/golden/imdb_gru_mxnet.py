@@ -1,0 +1,158 @@
+"""GRU on IMDB reviews, in MXNet.
+
+python imdb_gru_mxnet.py --data imdb.npz
+"""
+
+import argparse
+
+import mxnet as mx
+import numpy as np
+from mxnet import nd
+
+BATCH_SIZE = 64
+EPOCHS = 3
+CTX = mx.gpu() if mx.context.num_gpus() else mx.cpu()
+
+
+# 1. Load the data
+def load_data(path):
+    """Read words (N x 150 indices) and labels."""
+    data = np.load(path)
+    return data["x_train"], data["y_train"], data["x_test"], data["y_test"]
+
+
+# 2. The network
+def gru(x, features, units, name):
+    """Outputs of a GRU: N x T x features -> N x T x units."""
+    parameters = [
+        mx.sym.Variable(f"{name}_i2h_weight", shape=(3 * units, features)),
+        mx.sym.Variable(f"{name}_h2h_weight", shape=(3 * units, units)),
+        mx.sym.Variable(f"{name}_i2h_bias", shape=(3 * units,)),
+        mx.sym.Variable(f"{name}_h2h_bias", shape=(3 * units,)),
+    ]
+    outputs = mx.sym.RNN(
+        x.swapaxes(0, 1),
+        # All weights are one vector to the operator.
+        mx.sym.concat(*(p.reshape(-1) for p in parameters), dim=0),
+        mx.sym.zeros((1, 0, units)),
+        mode="gru",
+        state_size=units,
+        num_layers=1,
+    )
+    return outputs.swapaxes(0, 1)
+
+
+def imdb_gru():
+    data = mx.sym.Variable("data")
+    x = mx.sym.Embedding(
+        data,
+        input_dim=30000,
+        output_dim=125,
+        weight=mx.sym.Variable("embedding_weight", init=mx.init.Uniform(0.05)),
+        name="embedding",
+    )
+    x = gru(x, 125, 100, name="gru")
+    x = x.slice_axis(axis=1, begin=-1, end=None).squeeze(axis=1)
+    return mx.sym.FullyConnected(x, num_hidden=2, name="fc")
+
+
+# 3. Loss, optimizer, initial weights
+def build(seed=0):
+    """Create the network and its optimizer."""
+    mx.random.seed(seed)
+    scores, y = imdb_gru(), mx.sym.Variable("softmax_label")
+    loss = -mx.sym.pick(mx.sym.log_softmax(scores), y).mean()
+    outputs = mx.sym.Group([mx.sym.MakeLoss(loss), mx.sym.BlockGrad(scores)])
+    model = mx.mod.Module(outputs, context=CTX)
+    model.bind([("data", (BATCH_SIZE, 150))], [("softmax_label", (BATCH_SIZE,))])
+    model.init_params(mx.init.Xavier())
+    # The loss is a mean: its gradient is not to be divided by the batch's size.
+    model.init_optimizer(
+        optimizer="adam", optimizer_params={"learning_rate": 0.001, "rescale_grad": 1}
+    )
+    return model
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = {name: nd.array(array) for name, array in np.load(path).items()}
+    model.set_params(arrays, arrays, allow_extra=True)
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    weights, statistics = model.get_params()
+    arrays = {**weights, **statistics}
+    np.savez(path, **{name: array.asnumpy() for name, array in arrays.items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    model.forward_backward(mx.io.DataBatch([nd.array(x)], [nd.array(y)]))
+    model.update()
+    loss, _ = model.get_outputs()
+    return loss.copy()  # the next batch overwrites it
+
+
+def train(model, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {sum(losses).asscalar() / len(losses):.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    labels = nd.zeros(len(x))  # asked for, though they play no part
+    model.forward(mx.io.DataBatch([nd.array(x)], [labels]), is_train=False)
+    _, scores = model.get_outputs()
+    return scores.asnumpy()
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="imdb.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()
