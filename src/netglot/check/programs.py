@@ -9,13 +9,16 @@ from typing import Any
 
 from netglot import backends, data, workloads
 from netglot.check.gate import Verdict
-from netglot.check.gatekeeper import SIZE, STEPS, Exam, Gatekeeper, initial
+from netglot.check.gatekeeper import STEPS, Exam, Gatekeeper, initial
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.lineup import Watch, line_up
 from netglot.check.settings import Entry, Settings, entries
 from netglot.check.values import rounding, traced
 from netglot.emit import Settings as Variant
 from netglot.emit import emit
+
+#: Observations of a step: a difference shows in few, and many take long.
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def check_programs(
     watch: Watch,
     *,
     steps: int = STEPS,
-    size: int = SIZE,
+    size: int = FEW,
     measured: bool = False,
 ) -> Report:
     """Compare the programs of a workload with the reference.
@@ -101,7 +104,7 @@ def check_programs(
     workload = workloads.get(settings.workload)
     chosen = entries(settings.labels)
     prepared = data.prepare(workload.data, settings.data)
-    exams = [Exam(workload, steps, size), Exam(traced(workload))]
+    exams = [Exam(workload, steps, size), Exam(traced(workload), size=size)]
     if workload.recipe:
         read = functools.partial(of_gradients, workload)
         exams.append(Exam(descending(workload), 1, size, read))

@@ -18,7 +18,7 @@ from netglot.cli.options import runs_programs
 @click.option(
     "--train", type=int, help="Optimizer steps. [10 of a workload, none of models]"
 )
-@click.option("--size", type=int, default=32, help="Observations of a step. [32]")
+@click.option("--size", type=int, default=8, help="Observations of a step. [8]")
 @click.option("--against", help="A workload that MODEL is compared with.")
 @click.option(
     "--input",
