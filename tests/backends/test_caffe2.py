@@ -144,6 +144,12 @@ def test_batch_norm_of_rows_has_one_pixel() -> None:
     assert "ExpandDims" not in _case("batch-norm-odd")
 
 
+def test_of_equal_values_in_a_window_each_has_the_gradient() -> None:
+    assert emit(workloads.get("mnist-cnn"), CAFFE2).forms["MaxPool"] == "ties all"
+    with pytest.raises(GapError, match="ties='all'"):
+        _source("mnist-cnn", exact_form=True)
+
+
 def test_windows_that_hang_over_are_padding() -> None:
     assert "pads=[0, 0, 1, 1]" in _case("max-pool-2d-ceil")
     counted = _case("avg-pool-2d-ceil-counted")

@@ -73,6 +73,18 @@ def test_the_step_divides_by_the_batch() -> None:
     assert "trainer.step(len(x))" in source
 
 
+def test_the_loss_is_taken_of_float64() -> None:
+    """In float32 the gradient would be off by 5e-6, and Adam makes much of it."""
+    source = emit(workloads.get("mnist-rnn"), GLUON).source
+    assert 'loss_fn(model(x).astype("float64"), y)' in source
+
+
+def test_weights_are_set_to_arrays_of_its_own() -> None:
+    """OneDNN may hold them in a layout that a NumPy array cannot be written into."""
+    source = emit(workloads.get("mnist-cnn"), GLUON).source
+    assert "set_data(nd.array(arrays[name]))" in source
+
+
 def test_selu_is_made_of_elu_whose_gradient_is_right() -> None:
     source = _program(CASES["selu"]).source
     assert 'act_type="elu", slope=1.6732632423543772' in source

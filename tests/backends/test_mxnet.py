@@ -45,6 +45,11 @@ def test_it_shares_the_environment_of_gluon() -> None:
     assert MXNET.env == backends.get("gluon").env
 
 
+def test_a_dense_layer_is_not_made_one_with_its_relu() -> None:
+    """Where another layer reads it too, as in a trace, the relu would be wrong."""
+    assert MXNET.env.variables["MXNET_DISABLE_MKLDNN_FUSE_FC_ELTWISE"] == "1"
+
+
 def test_the_scale_of_a_batch_norm_is_learned() -> None:
     """``fix_gamma`` is true unless told otherwise, and epsilon 1e-3."""
     source = emit(workloads.get("resnet50-features"), MXNET).source
@@ -81,7 +86,19 @@ def test_biases_decay_as_other_weights() -> None:
 
 
 def test_a_loss_is_kept_though_the_next_batch_overwrites_it() -> None:
-    assert "return loss.copy()" in emit(workloads.get("mnist-cnn"), MXNET).source
+    source = emit(workloads.get("mnist-autoencoder"), MXNET).source
+    assert "return error.copy()" in source
+    source = emit(workloads.get("mnist-cnn"), MXNET).source
+    assert "return -nd.pick(probabilities, y).log().mean()" in source
+
+
+def test_the_gradient_of_a_softmax_is_exact() -> None:
+    """That of oneDNN's log_softmax would be off by 5e-6."""
+    source = emit(workloads.get("mnist-rnn"), MXNET).source
+    assert (
+        'mx.sym.SoftmaxOutput(scores, normalization="batch", name="softmax")' in source
+    )
+    assert "log_softmax" not in source
 
 
 def test_the_stride_of_a_pool_is_stated() -> None:

@@ -40,9 +40,9 @@ def mnist_autoencoder():
 def build(seed=0):
     """Create the network and its optimizer."""
     mx.random.seed(seed)
-    scores, y = mnist_autoencoder(), mx.sym.Variable("target")
-    loss = mx.sym.square(scores - y).mean()
-    outputs = mx.sym.Group([mx.sym.MakeLoss(loss), mx.sym.BlockGrad(scores)])
+    scores = mnist_autoencoder()
+    error = mx.sym.square(scores - mx.sym.Variable("target")).mean()
+    outputs = mx.sym.Group([mx.sym.MakeLoss(error), mx.sym.BlockGrad(scores)])
     model = mx.mod.Module(outputs, label_names=["target"], context=CTX)
     model.bind([("data", (BATCH_SIZE, 784))], [("target", (BATCH_SIZE, 784))])
     model.init_params(mx.init.Xavier())
@@ -76,10 +76,11 @@ def batches(count, rng):
 
 def train_step(model, x, y):
     """Make one optimizer step on a batch; return its loss."""
-    model.forward_backward(mx.io.DataBatch([nd.array(x)], [nd.array(y)]))
+    x, y = nd.array(x), nd.array(y)
+    model.forward_backward(mx.io.DataBatch([x], [y]))
     model.update()
-    loss, _ = model.get_outputs()
-    return loss.copy()  # the next batch overwrites it
+    error, _ = model.get_outputs()
+    return error.copy()  # the next batch overwrites it
 
 
 def train(model, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):

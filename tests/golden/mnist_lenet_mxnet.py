@@ -42,9 +42,9 @@ def mnist_lenet():
 def build(seed=0):
     """Create the network and its optimizer."""
     mx.random.seed(seed)
-    scores, y = mnist_lenet(), mx.sym.Variable("softmax_label")
-    loss = -mx.sym.pick(mx.sym.log_softmax(scores), y).mean()
-    outputs = mx.sym.Group([mx.sym.MakeLoss(loss), mx.sym.BlockGrad(scores)])
+    scores = mnist_lenet()
+    softmax = mx.sym.SoftmaxOutput(scores, normalization="batch", name="softmax")
+    outputs = mx.sym.Group([softmax, mx.sym.BlockGrad(scores)])
     model = mx.mod.Module(outputs, context=CTX)
     model.bind([("data", (BATCH_SIZE, 1, 28, 28))], [("softmax_label", (BATCH_SIZE,))])
     model.init_params(mx.init.Xavier())
@@ -78,10 +78,11 @@ def batches(count, rng):
 
 def train_step(model, x, y):
     """Make one optimizer step on a batch; return its loss."""
-    model.forward_backward(mx.io.DataBatch([nd.array(x)], [nd.array(y)]))
+    x, y = nd.array(x), nd.array(y)
+    model.forward_backward(mx.io.DataBatch([x], [y]))
     model.update()
-    loss, _ = model.get_outputs()
-    return loss.copy()  # the next batch overwrites it
+    probabilities, _ = model.get_outputs()
+    return -nd.pick(probabilities, y).log().mean()
 
 
 def train(model, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):

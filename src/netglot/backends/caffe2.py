@@ -158,6 +158,8 @@ def _transposed(s: Site) -> Any:
 
 def _pool(helper: str) -> Any:
     def write(s: Site) -> Any:
+        if helper == "max_pool" and s.op.ties != "all":
+            raise Gap("of equal values each has the gradient (form ties='all')")
         return _brew(
             s,
             helper,
@@ -1017,6 +1019,7 @@ backend = Backend(
             {"reset": "after", "bias": "two"},
             {"reset": "before", "bias": "two"},
         ),
+        ops.MaxPool: ({"ties": "all"},),
         ops.BatchNorm: ({"unbiased": True},),
         recipe.Adam: ({"epsilon_form": "before"},),
     },

@@ -280,9 +280,27 @@ RULES: dict[type[ops.Op], Rule] = {
     Repeat: keras.RULES[Repeat],
 }
 
+#: The outputs of a network that is trained, one of which stands for the loss.
 LOSSES = {
-    recipe.SoftmaxCrossEntropy: "-mx.sym.pick(mx.sym.log_softmax(scores), y).mean()",
-    recipe.MeanSquaredError: "mx.sym.square(scores - y).mean()",
+    recipe.SoftmaxCrossEntropy: (
+        'softmax = mx.sym.SoftmaxOutput(scores, normalization="batch", name="softmax")',
+        "outputs = mx.sym.Group([softmax, mx.sym.BlockGrad(scores)])",
+    ),
+    recipe.MeanSquaredError: (
+        'error = mx.sym.square(scores - mx.sym.Variable("target")).mean()',
+        "outputs = mx.sym.Group([mx.sym.MakeLoss(error), mx.sym.BlockGrad(scores)])",
+    ),
+}
+#: The loss as a number of its own: the next batch overwrites the outputs.
+NUMBERS = {
+    recipe.SoftmaxCrossEntropy: (
+        "probabilities, _ = model.get_outputs()",
+        "return -nd.pick(probabilities, y).log().mean()",
+    ),
+    recipe.MeanSquaredError: (
+        "error, _ = model.get_outputs()",
+        "return error.copy()  # the next batch overwrites it",
+    ),
 }
 
 RECURRENT = '''
@@ -439,10 +457,10 @@ def save_weights(model, path):
 STEP = '''
 def train_step(model, x, y):
     """Make one optimizer step on a batch; return its loss."""
-    model.forward_backward(mx.io.DataBatch([nd.array(x)], [nd.array(y)]))
+    x, y = nd.array(x), nd.array(y)
+    model.forward_backward(mx.io.DataBatch([x], [y]))
     model.update()
-    loss, _ = model.get_outputs()
-    return loss.copy()  # the next batch overwrites it
+    $loss
 '''
 
 PREDICT = '''
@@ -519,9 +537,8 @@ def _build(parts: Parts) -> list[str]:
         named = {"optimizer": call("mx.optimizer.SGD", **given)}
     optimizer = call("model.init_optimizer", **named)
     return [
-        f"scores, y = {made}, mx.sym.Variable({quoted(label)})",
-        f"loss = {LOSSES[type(parts.recipe.loss)]}",
-        "outputs = mx.sym.Group([mx.sym.MakeLoss(loss), mx.sym.BlockGrad(scores)])",
+        f"scores = {made}",
+        *LOSSES[type(parts.recipe.loss)],
         f"model = {inline(module)}",
         *(row[4:] for row in layout("    ", call("model.bind", data, shape))),
         f"model.init_params({start})",
@@ -544,7 +561,7 @@ def frame(parts: Parts) -> list[Section]:
         Section("network", "# 2. The network\n$lines", {"lines": _network(parts)}),
         Section("setup", SETUP, {"and_optimizer": about, "build": _build(parts)}),
     ]
-    if not trained:
+    if not parts.recipe:
         return [
             *sections,
             Section("predict", PREDICT_ONLY),
@@ -555,7 +572,7 @@ def frame(parts: Parts) -> list[Section]:
     return [
         *sections,
         common.batches(),
-        Section("train", STEP),
+        Section("train", STEP, {"loss": NUMBERS[type(parts.recipe.loss)]}),
         common.train(parts, "sum(losses).asscalar() / len(losses)", "model"),
         Section("predict", PREDICT, {"label": label}),
         common.evaluate(parts),
