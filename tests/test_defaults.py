@@ -96,7 +96,8 @@ def test_attributes_have_the_names_of_the_operations() -> None:
     others = ("MaxPool", "AvgPool", "Gelu", "LeakyRelu", "Elu", "Softmax")
     for name in norms + others:
         known = {field.name for field in dataclasses.fields(ops.OPERATIONS[name])}
-        assert known <= set(ROWS[name]), name
+        # Which of equal values has the gradient is nobody's argument.
+        assert known - {"ties"} <= set(ROWS[name]), name
 
 
 @pytest.mark.text

@@ -142,15 +142,18 @@ def test_footnotes(summary):
 
 
 def test_what_others_reported_is_one_note_per_measure_and_source():
+    place = {"source": "Rosetta", "machine": "K80", "year": 2017}
+    seconds = {"measure": "seconds", **place}
     expected = [
-        {"measure": "seconds", "value": "149", "source": "Rosetta: MXNet"},
-        {"measure": "seconds", "value": "157", "source": "Rosetta: Gluon"},
+        {**seconds, "value": "149", "framework": "MXNet"},
+        {**seconds, "value": "157", "framework": "Gluon"},
+        {**seconds, "value": "", "framework": "Theano"},
         {"measure": "accuracy", "value": "77 to 79", "source": "Rosetta"},
     ]
     found = summarize(races.make_race(expected=expected), [])
     texts = [n.text for n in found.notes if n.about == "others reported"]
     assert texts == [
-        "seconds MXNet 149, Gluon 157 (Rosetta).",
+        "seconds MXNet 149, Gluon 157 (Rosetta, K80, 2017).",
         "accuracy 77 to 79 (Rosetta).",
     ]
 

@@ -123,13 +123,13 @@ def _kernel(letters: str) -> Any:
 
 def _covers(s: Site) -> bool | None:
     """Whether a last window is kept that does not fit; ``None`` where it is alike."""
-    letters = axes.SPATIAL[_dims(s)]
+    letters, ceil = axes.SPATIAL[_dims(s)], bool(s.op.ceil)
     rows = zip(letters, s.op.kernel, s.op.stride, s.op.padding, strict=True)
     sizes = ((s.inputs[0].size(a), k, n, pad) for a, k, n, pad in rows)
     fits = all(
         size is not None and (size + sum(pad) - k) % n == 0 for size, k, n, pad in sizes
     )
-    return None if fits else bool(s.op.ceil)
+    return None if fits else ceil
 
 
 def _pool(s: Site, name: str, **more: Any) -> Any:

@@ -19,7 +19,7 @@ def frameworks(value: str | None) -> tuple[str, ...]:
     from netglot import backends
 
     found: list[str] = []
-    for name in (value or "main").split(","):
+    for name in ("main" if value is None else value).split(","):
         if name.strip() == "ready":
             found += _ready()
         elif name.strip():
