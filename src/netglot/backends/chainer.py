@@ -155,7 +155,8 @@ def _avg_pool(s: Site) -> Any:
             "its pools add the same on both sides: a mean can be taken otherwise only "
             "where padding counts"
         )
-    if any(map(any, s.op.padding)) and not s.op.count_padding:
+    counts = s.op.count_padding
+    if any(map(any, s.op.padding)) and not counts:
         return _pool(s, "average_pooling_nd", pad_value="None")
     return _pool(s, f"average_pooling_{_dims(s)}d")
 
