@@ -454,4 +454,5 @@ def test_who_keeps_the_processors_busy():
     while time.process_time() < end:
         pass
     after = machine.usage()
-    assert after.own - before.own >= 0.29 and after.busy - before.busy >= 0.2
+    # Both ends may be off by a tick, of 10 ms.
+    assert after.own - before.own > 0.27 and after.busy - before.busy >= 0.2
