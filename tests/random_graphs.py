@@ -91,8 +91,9 @@ from netglot.ops import (
     Upsample,
 )
 from netglot.recipe import SGD, Recipe, SoftmaxCrossEntropy
-from netglot.runtime import envs, machine
-from netglot.runtime.jobs import Worker, variables_for
+from netglot.runtime import envs
+from netglot.runtime.envs import Pace
+from netglot.runtime.jobs import Worker
 from netglot.workloads import Workload
 
 Draw = Callable[[Any], Any]
@@ -849,24 +850,16 @@ DEFECTS = {
         "grad_weight must be contiguous",
     )
 }
-#: XLA compiles without optimizing, which takes most of the time: half of it is saved.
-QUICK = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true"
-}
 #: Bytes above which a worker is started anew: frameworks keep what they have compiled.
 MEMORY = 2_500_000_000
 
 
 @dataclass
 class Examiner:
-    """Has programs run by one worker per framework and precision, which stay alive.
-
-    ``variables`` are added to those of the workers.
-    """
+    """Has programs run by one worker per framework and precision, which stay alive."""
 
     folder: Path
-    variables: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace = "judged"
     timeout: float = 300.0
     restarts: int = 0
     _workers: dict[tuple[str, str], Worker] = field(default_factory=dict)
@@ -933,17 +926,12 @@ class Examiner:
             self.restarts += 1
         if worker is None or not worker.alive:
             backend = backends.get(name)
-            cpus = machine.allowed_cpus()
-            interpreter = envs.prepare(backend.env, name).interpreter
-            worker = self._workers[key] = Worker.start(
-                interpreter,
+            worker = self._workers[key] = Worker.start_for(
+                backend.env,
+                envs.prepare(backend.env, name),
                 log=self.folder / "logs" / f"{name}-{dtype}.log",
-                variables={
-                    **variables_for(backend.env, interpreter, 1),
-                    **self.variables,
-                },
-                # Not all on the first one.
-                cpus=cpus[backends.names().index(name) % len(cpus) :][:1],
+                threads=1,
+                pace=self.pace,
                 name=name,
             )
         return worker

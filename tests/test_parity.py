@@ -27,6 +27,7 @@ from netglot.graph import Graph, Node
 from netglot.ops import Concat, Conv, Dense, Flatten, Op, Reshape, Split, Type
 from netglot.recipe import SGD, MeanSquaredError, Recipe
 from netglot.runtime import envs
+from netglot.runtime.envs import Pace
 from netglot.runtime.jobs import Worker
 from netglot.workloads import Workload
 
@@ -52,9 +53,9 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Work
 
 
 def _worker(
-    name: str, workers: dict[str, Worker], tmp_path: Path, hurry: bool = False
+    name: str, workers: dict[str, Worker], tmp_path: Path, pace: Pace = "judged"
 ) -> Worker:
-    key = f"{name} in a hurry" if hurry else name
+    key = f"{name} {pace}"
     if key not in workers or not workers[key].alive:
         backend = backends.get(name)
         environment = envs.prepare(backend.env, name)
@@ -63,7 +64,7 @@ def _worker(
             environment,
             log=tmp_path / "worker.log",
             threads=1,
-            hurry=hurry,
+            pace=pace,
             name=name,
         )
     return workers[key]
@@ -176,7 +177,7 @@ def test_case(
         program = emit(workload, backend, _variant(backend))
     except GapError as gap:
         pytest.skip(str(gap))
-    worker = _worker(name, workers, tmp_path, hurry=bool(backend.env.hurry))
+    worker = _worker(name, workers, tmp_path, "hurried")
     weights = _weights(case, program.graph)
     batches = _batches(case, program.graph)
     verdict = gate(program, backend, worker, weights, batches, folder=tmp_path)

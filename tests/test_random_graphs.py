@@ -16,7 +16,6 @@ from netglot.graph import Graph
 from netglot.ops import OPERATIONS
 from random_graphs import (
     LARGEST,
-    QUICK,
     QUIET,
     Examiner,
     batches_of,
@@ -136,7 +135,7 @@ def test_programs_compile_or_say_why_not(graph: Graph) -> None:
 @pytest.fixture(scope="module")
 def examiner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examiner]:
     """Its workers live as long as this file's tests."""
-    examiner = Examiner(tmp_path_factory.mktemp("random"), QUICK)
+    examiner = Examiner(tmp_path_factory.mktemp("random"), "hurried")
     yield examiner
     examiner.close()
 

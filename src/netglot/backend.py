@@ -55,8 +55,11 @@ class Env:
     name in ``threads`` is set to the number of threads; ``cpu`` is set where a run must
     not see an accelerator, and ``accelerator`` where it is to use one. ``shims`` are
     installed after the packages; ``needs`` must be there before.
-    ``hurry`` makes programs start sooner and run slower: for small networks that are
-    run once.
+    ``judged`` is set where a program is judged: it is given its weights and drops
+    nothing, so any generator of random numbers will do. ``hurry`` makes programs start
+    sooner and run slower: for small networks that are run once. ``forget`` names a
+    function (``module:function``) that has to be called between two programs in one
+    process.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -75,7 +78,9 @@ class Env:
         default_factory=lambda: {"CUDA_VISIBLE_DEVICES": "-1"}
     )
     accelerator: Mapping[str, str] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
     hurry: Mapping[str, str] = field(default_factory=dict)
+    forget: str = ""
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
     shims: tuple[Shim, ...] = ()

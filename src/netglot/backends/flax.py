@@ -33,6 +33,7 @@ ENV = Env(
     threads=("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     cpu={"JAX_PLATFORMS": "cpu"},
     accelerator=common.JAX_ON_GPU,
+    judged=common.JAX_JUDGED,
     hurry=common.JAX_IN_A_HURRY,
     lock="flax",
 )

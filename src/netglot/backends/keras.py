@@ -39,7 +39,11 @@ def _env(engine: str, package: str, lock: str, threads: tuple[str, ...] = ()) ->
         threads=(*THREADS, *threads),
         cpu={"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"},
         accelerator={**common.JAX_ON_GPU, **common.TENSORFLOW_ON_GPU},
+        # Keras makes keys for threefry alone; so at least it is unrolled less.
+        judged={"JAX_THREEFRY_PARTITIONABLE": "0"} if engine == "jax" else {},
         hurry=common.JAX_IN_A_HURRY if engine == "jax" else {},
+        # The policy for element types is fixed by the first network.
+        forget="keras.utils:clear_session",
         lock=lock,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +46,26 @@ def relative(value: np.ndarray, reference: np.ndarray) -> float:
     Infinite where shapes differ or a value is not finite; an all-zero reference is
     compared with 1.
     """
-    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
-    if value.shape != reference.shape or not np.isfinite(value).all():
-        return float("inf")
-    norm = float(np.linalg.norm(reference))
-    return float(np.linalg.norm(value - reference)) / (norm or 1.0)
+    return ratio(*apart(value, reference))
+
+
+def apart(value: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """``|value - reference|`` and ``|reference|``, squared: sums over parts add up.
+
+    The first is infinite where shapes differ or a value is not finite.
+    """
+    value, reference = np.asarray(value), np.asarray(reference)
+    if value.shape != reference.shape:
+        return math.inf, 0.0
+    off = np.subtract(value, reference, dtype=np.float64).ravel("K")
+    size = np.asarray(reference, np.float64).ravel("K")
+    square = float(off @ off)
+    return (square if math.isfinite(square) else math.inf), float(size @ size)
+
+
+def ratio(off: float, size: float) -> float:
+    """The relative difference of what ``apart`` gives."""
+    return math.sqrt(off) / (math.sqrt(size) or 1.0)
 
 
 def like(a: np.ndarray, b: np.ndarray, limit: float = 1e-6) -> bool:

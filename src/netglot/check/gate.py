@@ -27,6 +27,8 @@ from netglot.check.compare import (
     STEPS,
     VALUES,
     Difference,
+    apart,
+    ratio,
     relative,
 )
 from netglot.check.values import pieces
@@ -82,9 +84,9 @@ class Verdict:
         return f"{self.first} ({count} of {len(self.differences)} differ)"
 
 
-Steps = tuple[tuple[float, Mapping[str, np.ndarray]], ...]
-#: What is compared of one optimizer step, by name.
-Quantities = dict[str, np.ndarray]
+#: The loss of an optimizer step, and the weights after it.
+Step = tuple[float, Mapping[str, np.ndarray]]
+Steps = tuple[Step, ...]
 _LOSS, _ALL = "loss", "all weights"
 
 
@@ -152,12 +154,11 @@ def answer(
         )
 
     exact = steps(weights, batches, np.float64)
-    wanted = [_quantities(*step) for step in exact]
 
     def realize(number: int) -> Iterator[tuple[str, float]]:
         varied = _vary(weights, batches, np.random.default_rng(number))
-        for own, exactly in zip(steps(*varied, np.float32), wanted, strict=True):
-            yield from _distances(_quantities(*own), exactly)
+        for own, exactly in zip(steps(*varied, np.float32), exact, strict=True):
+            yield from _distances(own, exactly)
 
     return Answer(scores, exact, Rounding(realize))
 
@@ -196,16 +197,14 @@ def _outputs(
         begin += size
 
 
-def _quantities(loss: float, weights: Mapping[str, np.ndarray]) -> Quantities:
-    """The loss, all weights as one vector, and each weight, in a fixed order."""
-    order = sorted(weights)
-    together = np.concatenate([np.ravel(weights[path]) for path in order])
-    single = {path: weights[path] for path in order}
-    return {_LOSS: np.array(loss), _ALL: together, **single}
-
-
-def _distances(own: Quantities, wanted: Quantities) -> Iterable[tuple[str, float]]:
-    return ((what, relative(own[what], wanted[what])) for what in wanted)
+def _distances(own: Step, wanted: Step) -> Iterator[tuple[str, float]]:
+    """How far a step is off in the loss, in all weights as one vector, and in each."""
+    yield _LOSS, relative(np.array(own[0]), np.array(wanted[0]))
+    parts = {path: apart(own[1][path], wanted[1][path]) for path in sorted(wanted[1])}
+    together = np.sum(list(parts.values()), axis=0) if parts else (0.0, 0.0)
+    yield _ALL, ratio(*together)
+    for path, part in parts.items():
+        yield path, ratio(*part)
 
 
 def gate(
@@ -257,7 +256,11 @@ def _ask(
         arrays["y"] = np.stack([_stored(program, backend, y, 1) for _, y in batches])
     np.savez(place / "inputs.npz", **arrays)  # type: ignore[arg-type]
     result = worker.ask(
-        "import", program=source, imports=list(backend.env.imports), timeout=timeout
+        "import",
+        program=source,
+        imports=list(backend.env.imports),
+        forget=backend.env.forget,
+        timeout=timeout,
     )
     if result.ok:
         result = worker.ask("build", weights=place / "weights.npz", timeout=timeout)
@@ -315,8 +318,7 @@ def _compare(
     for number, wanted in enumerate(expected.steps, start=1):
         with np.load(place / "steps" / f"step_{number}.npz") as arrays:
             own = from_program(program, arrays)
-        pairs = _quantities(losses[number - 1], own), _quantities(*wanted)
-        for what, size in _distances(*pairs):
+        for what, size in _distances((losses[number - 1], own), wanted):
             allowed = steps
             if program.dtype == "float32":
                 allowed = expected.rounding.allowed(what, size, steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from netglot.data import DataSet
 from netglot.emit import Settings as Variant
 from netglot.emit import emit
 from netglot.recipe import Initializers
+from netglot.runtime import machine
 from netglot.runtime.envs import Environment
 from netglot.runtime.jobs import Worker
 from netglot.workloads import Workload
@@ -33,6 +35,8 @@ from netglot.workloads import Workload
 STEPS, SIZE = 10, 32
 #: The same for networks that are only run forward.
 FORWARD_SIZE = 4
+#: Programs that are judged at the same time: nothing is timed.
+AT_ONCE = 2
 
 
 def initial(program: Program, seed: int) -> dict[str, np.ndarray]:
@@ -40,6 +44,14 @@ def initial(program: Program, seed: int) -> dict[str, np.ndarray]:
     recipe = program.recipe
     initializers = recipe.initializers if recipe else Initializers()
     return reference.initial_weights(program.graph, initializers, seed)
+
+
+def share() -> int:
+    """The threads of one of the programs that are judged at the same time.
+
+    With more, those that wait for a processor keep it from those that count.
+    """
+    return max(1, len(machine.allowed_cpus()) // AT_ONCE)
 
 
 def _as_it_is(verdict: Verdict) -> Verdict:
@@ -57,13 +69,19 @@ class Exam:
     steps: int = STEPS
     size: int = SIZE
     read: Callable[[Verdict], Verdict] = _as_it_is
+    _batches: dict[tuple[str, int, int], Batches] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def batches(self, program: Program, data: DataSet) -> Batches:
         """What the program and the reference are given."""
         size, count = self.size, self.steps
         if not program.recipe:
             size, count = observations(program.graph, FORWARD_SIZE), 1
-        return batches(self.workload, data.path, count, size)
+        key = (data.path, count, size)
+        if key not in self._batches:
+            self._batches[key] = batches(self.workload, *key)
+        return self._batches[key]
 
 
 @dataclass
@@ -80,21 +98,20 @@ class Gatekeeper:
     def judge(self, entry: Entry, environment: Environment, folder: Path) -> Verdict:
         """The verdict on an entry: all exams, in every precision it has.
 
-        What is known already is not asked again; one worker per precision answers the
-        rest: a framework that has counted in one may not do otherwise any more.
+        What is known already is not asked again; one worker answers the rest, in the
+        backend's order of precisions: told to count in float64, few can go back.
         """
         verdicts: list[Verdict] = []
-        for dtype in entry.backend.dtypes:
-            log = folder / "logs" / f"{entry.label}-gate-{dtype}.log"
-            with contextlib.ExitStack() as stack:
-                # Not started where every answer is known.
-                start = functools.partial(self._start, entry, environment, log, stack)
-                worker = functools.cache(start)
-                for exam in self.exams:
-                    verdict = self._sit(exam, entry, environment, dtype, worker)
-                    verdicts.append(exam.read(verdict))
-                    if verdict.error:
-                        return Verdict.of_all(verdicts)
+        log = folder / "logs" / f"{entry.label}-gate.log"
+        with contextlib.ExitStack() as stack:
+            # Not started where every answer is known.
+            start = functools.partial(self._start, entry, environment, log, stack)
+            worker = functools.cache(start)
+            for dtype, exam in itertools.product(entry.backend.dtypes, self.exams):
+                verdict = self._sit(exam, entry, environment, dtype, worker)
+                verdicts.append(exam.read(verdict))
+                if verdict.error:
+                    break
         return Verdict.of_all(verdicts)
 
     def _start(
@@ -110,8 +127,9 @@ class Gatekeeper:
                 entry.env,
                 environment,
                 log=log,
-                threads=self.settings.threads,
+                threads=self.settings.threads or share(),
                 accelerator=self.settings.device != "cpu",
+                pace="judged",
                 name=entry.label,
             )
         )

@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from netglot.backend import Program
 from netglot.check.gate import Verdict
+from netglot.check.gatekeeper import AT_ONCE, share
 from netglot.check.settings import Entry, Settings
 from netglot.emit import GapError, emit
 from netglot.emit import Settings as Variant
@@ -63,8 +66,8 @@ def line_up(
         watch(entry.label, "judged", verdict=verdict)
         return verdict
 
-    # Nothing is timed here: two at a time.
-    with ThreadPoolExecutor(2) as pool:
+    # The reference counts in here, in the place of the worker that it waits for.
+    with ThreadPoolExecutor(AT_ONCE) as pool, threadpool_limits(share()):
         verdicts = list(pool.map(judged, ready))
     return [
         Start(entry, programs[entry.label], environments[entry.label], verdict)

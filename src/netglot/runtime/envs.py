@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 import psutil
@@ -170,9 +170,17 @@ def folder_of(interpreter: Path) -> Path | None:
     return folder if folder.parent == envs_folder() else None
 
 
-def variables_of(env: Env, folder: Path | None, hurry: bool = False) -> dict[str, str]:
-    """``env.variables`` where the environment is in ``folder``."""
-    chosen = {**env.variables, **(env.hurry if hurry else {})}
+#: How a program is run: as it is, to be judged, or to be judged once and soon.
+Pace = Literal["raced", "judged", "hurried"]
+
+
+def variables_of(env: Env, folder: Path | None, pace: Pace = "raced") -> dict[str, str]:
+    """``env.variables`` where the environment is in ``folder``, and those of a pace."""
+    chosen = dict(env.variables)
+    if pace != "raced":
+        chosen.update(env.judged)
+    if pace == "hurried":
+        chosen.update(env.hurry)
     return {
         name: value.replace("{folder}", str(folder))
         for name, value in chosen.items()

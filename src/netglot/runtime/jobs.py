@@ -19,6 +19,7 @@ from netglot.backend import Env
 from netglot.runtime import machine
 from netglot.runtime.envs import (
     Environment,
+    Pace,
     clean_variables,
     folder_of,
     variables_of,
@@ -70,18 +71,18 @@ def variables_for(
     interpreter: Path,
     threads: int | None = None,
     accelerator: bool = False,
-    hurry: bool = False,
+    pace: Pace = "raced",
 ) -> dict[str, str]:
     """The environment variables of a worker for ``env`` in ``interpreter``.
 
     ``threads`` limits the framework's thread pools (None: not at all); without
-    ``accelerator`` the worker sees none; ``hurry`` sets ``env.hurry`` too. Variables of
-    the user's that would leak other packages in are left out.
+    ``accelerator`` the worker sees none; ``pace`` adds what ``env`` sets for it.
+    Variables of the user's that would leak other packages in are left out.
     """
     chosen = {
         **clean_variables(),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
-        **variables_of(env, folder_of(interpreter), hurry),
+        **variables_of(env, folder_of(interpreter), pace),
     }
     if threads is not None:
         chosen.update({name: str(threads) for name in env.threads})
@@ -156,17 +157,21 @@ class Worker:
         log: Path,
         threads: int | None = None,
         accelerator: bool = False,
-        hurry: bool = False,
+        pace: Pace = "raced",
         name: str = "",
     ) -> Self:
-        """Starts a worker for a framework's environment, held to ``threads``."""
+        """Starts a worker for a framework's environment, held to ``threads``.
+
+        Where it is raced it is also held to as many processors, always the first ones;
+        elsewhere several at a time would all be on these.
+        """
         return cls.start(
             environment.interpreter,
             log=log,
             variables=variables_for(
-                env, environment.interpreter, threads, accelerator, hurry
+                env, environment.interpreter, threads, accelerator, pace
             ),
-            cpus=first_cpus(threads),
+            cpus=first_cpus(threads) if pace == "raced" else (),
             name=name,
         )
 

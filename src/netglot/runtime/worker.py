@@ -324,7 +324,11 @@ class Worker:
     # The verbs. Each takes the request and returns the answer.
 
     def do_import(self, request):
-        """Imports the framework, then the program."""
+        """Imports the framework, then the program.
+
+        Before a second program in this process, calls the function that ``forget``
+        names, where one is named.
+        """
         seconds, versions = {}, {}
         for name in request.get("imports", ()):
             begin = CLOCK()
@@ -336,6 +340,9 @@ class Worker:
         if numpy is not None:
             versions["numpy"] = numpy.__version__
         self.phases["import_framework"] = sum(seconds.values())
+        if self.program is not None and request.get("forget"):
+            module, _, function = request["forget"].partition(":")
+            getattr(importlib.import_module(module), function)()
         if request.get("program"):
             begin = CLOCK()
             self.program = _load_program(request["program"])
