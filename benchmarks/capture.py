@@ -3,10 +3,12 @@
     python benchmarks/capture.py [--on pytorch,flax] [--deep 1000] [--threads 1]
 
 Per framework two networks: a convolutional one, and a deep one of ``--deep`` layers,
-whose activations take 1 GB. First the model's own forward and backward pass (warm, the
-median of three), then ``record`` in evaluation and in training, and the comparison of
-the model with itself. Peak memory is that of the processes: the model's own, the worker
-that watches it, and netglot's.
+whose activations take 1 GB. First the model's own forward and backward pass (the first,
+with what is compiled for it, and the median of three more), then ``record`` in
+evaluation and in training, and the comparison of the model with itself. A model is
+recorded once in training, so what is compiled for that is part of it: ``× own`` is that
+against the model's own first pass, ``× warm`` against the others. Peak memory is that
+of the processes: the model's own, the worker that watches it, and netglot's.
 """
 
 from __future__ import annotations
@@ -129,7 +131,7 @@ for _ in range(4):
     file.own(model, x)
     seconds.append(time.perf_counter() - begin)
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(statistics.median(seconds[1:]), memory)
+print(seconds[0], statistics.median(seconds[1:]), memory)
 """
 
 
@@ -177,7 +179,7 @@ def measured(name: str, network: str, deep: int, threads: int, folder: Path) -> 
         text=True,
         env=variables_for(backend.env, environment.interpreter, threads),
     )
-    own, memory = map(float, answer.stdout.split())
+    own, warm, memory = map(float, answer.stdout.split())
     with opened(f"{path}:{network}", folder, threads) as (side, pid):
         side.record([x])
         begin = time.perf_counter()
@@ -193,9 +195,9 @@ def measured(name: str, network: str, deep: int, threads: int, folder: Path) -> 
         assert found.same, found.findings
     netglot = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return (
-        f"{name:10} {network:5} {own:7.2f} {evaluation:9.2f} {training:9.2f} "
-        f"{compared:9.2f} {training / own:7.1f} {memory / 1e6:9.2f} {watched:8.2f} "
-        f"{netglot:8.2f}"
+        f"{name:10} {network:5} {own:7.2f} {warm:7.2f} {evaluation:9.2f} "
+        f"{training:9.2f} {compared:9.2f} {training / own:7.1f} {training / warm:7.1f} "
+        f"{memory / 1e6:9.2f} {watched:8.2f} {netglot:8.2f}"
     )
 
 
@@ -206,10 +208,10 @@ def main() -> None:
     parser.add_argument("--deep", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    print("                      seconds of                            GB of memory")
+    print(f"{'seconds of':>32} {'GB of memory':>61}")
     print(
-        "                     own    record  training  compared   × own       own  "
-        "watched  netglot"
+        "                     own    warm    record  training  compared   × own  "
+        "× warm       own  watched  netglot"
     )
     for network in args.networks.split(","):
         for name in args.on.split(","):

@@ -18,10 +18,12 @@ import pytest
 from cases import CASES, Case
 from netglot import backends, workloads
 from netglot.backend import Backend
-from netglot.check import gate
+from netglot.check import gate, gatekeeper
 from netglot.check.gate import Answer, answer
-from netglot.check.gatekeeper import initial
-from netglot.data import DataSpec
+from netglot.check.gatekeeper import Exam, Gatekeeper, initial
+from netglot.check.settings import Entry
+from netglot.check.settings import Settings as Asked
+from netglot.data import DataSpec, prepare
 from netglot.emit import GapError, Settings, emit
 from netglot.graph import Graph, Node
 from netglot.ops import Concat, Conv, Dense, Flatten, Op, Reshape, Split, Type
@@ -182,6 +184,24 @@ def test_case(
     batches = _batches(case, program.graph)
     verdict = gate(program, backend, worker, weights, batches, folder=tmp_path)
     assert verdict.equal, _explain(verdict)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_one_process_counts_in_every_precision(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asked anew, whatever is known.
+    monkeypatch.setattr(gatekeeper, "_read", lambda path: None)
+    backend, workload = backends.get(name), workloads.get("mnist-fcn")
+    if len(backend.dtypes) == 1:
+        pytest.skip(f"{backend.title} has {backend.dtypes[0]} alone")
+    exams = [Exam(workload, STEPS, 8), Exam(workload, 1, 8)]
+    settings = Asked(workload.name, (name,), tmp_path)
+    keeper = Gatekeeper(prepare(workload.data, None), settings, exams)
+    entry = Entry(name, backend, backend.env)
+    verdict = keeper.judge(entry, envs.prepare(backend.env, name), tmp_path)
+    assert verdict.equal, _explain(verdict)
+    assert any("float64" in d.what for d in verdict.differences)
 
 
 def _explain(verdict: Any) -> str:

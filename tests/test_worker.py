@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from netglot.backend import Env
-from netglot.runtime import jobs, machine
+from netglot.runtime import envs, jobs, machine
 from netglot.runtime.jobs import Worker
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -377,6 +377,36 @@ def test_cpus_and_threads(tmp_path):
     assert free.get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
     with start(tmp_path, "good", cpus=cpus) as worker:
         assert worker.hello["cpus"] == list(cpus)
+
+
+def test_only_what_is_raced_is_held_to_the_first_processors(tmp_path):
+    judged = {"PACE": "judged"}
+    env = Env(("3.11",), ("numpy",), ("json",), judged=judged, hurry={"HURRY": "1"})
+    place = envs.here(env, Path(sys.executable), "me")
+    for pace, cpus in (
+        ("raced", jobs.first_cpus(1)),
+        ("judged", machine.allowed_cpus()),
+    ):
+        with jobs.Worker.start_for(
+            env, place, log=tmp_path / pace, threads=1, pace=pace
+        ) as worker:
+            assert worker.hello["cpus"] == list(cpus)
+    raced, judged, hurried = (
+        jobs.variables_for(env, place.interpreter, 1, pace=pace)
+        for pace in ("raced", "judged", "hurried")
+    )
+    assert "PACE" not in raced
+    assert judged["PACE"] == hurried["PACE"] == "judged"
+    assert "HURRY" not in judged
+    assert hurried["HURRY"] == "1"
+
+
+def test_what_a_program_leaves_behind_is_forgotten_before_the_next(tmp_path):
+    asked = {"program": PROGRAMS / "good.py", "forget": "os:abort"}
+    with Worker.start(sys.executable, log=tmp_path / "log") as worker:
+        # Nothing to forget yet; then the function is called, and ends this process.
+        assert worker.ask("import", **asked).ok
+        assert not worker.ask("import", **asked).ok
 
 
 def test_proofs_see_what_a_clock_without_a_barrier_would_miss(tmp_path, data):

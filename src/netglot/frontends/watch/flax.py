@@ -430,7 +430,8 @@ def _gradients(model, weights, inputs, notes):
         return loss, {path: after[path] for path in fixed}
 
     moved = {path: weights[path] for path in trained}
-    found, after = jax.jit(jax.grad(total, has_aux=True))(moved)
+    with jaxpr.hardly_optimised():
+        found, after = jax.jit(jax.grad(total, has_aux=True))(moved)
     arrays = {path: np.array(x) for path, x in found.items()}
     np.savez(notes.folder + "/gradients.npz", **arrays)
     return after
