@@ -32,7 +32,7 @@ from netglot.workloads import Workload
 
 #: Forms that are accepted of every workload, where a framework has one of its own.
 FORMS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "MaxPool": ({"ties": "first"}, {"ties": "all"}),
+    "MaxPool": ({"ties": "first"}, {"ties": "all"}, {"ties": "shared"}),
 }
 
 #: Letters that stand for no axis in particular: stored as they are in every framework.

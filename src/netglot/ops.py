@@ -359,7 +359,7 @@ class MaxPool(Op):
 
     A last window that does not fit is dropped, unless ``ceil``: then it is kept, as
     long as it begins inside the values or the padding before them. With ``ties='all'``
-    every one of equal values has the whole gradient.
+    every one of equal values has the whole gradient, with ``shared`` an equal part.
     """
 
     kernel: tuple[Size, ...]
@@ -373,7 +373,7 @@ class MaxPool(Op):
         count = len(self.kernel)
         stride = self.kernel if self.stride is None else _each(self.stride, count)
         _set(self, stride=stride, padding=_pairs(self.padding, count))
-        _choice(self, "ties", ("first", "all"))
+        _choice(self, "ties", ("first", "all", "shared"))
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """``NC... -> NC...``."""

@@ -298,7 +298,7 @@ def _pool_windows(op: ops.MaxPool, site: Site, x: Array, value: float) -> Array:
 
 
 def _max_pool(op: ops.MaxPool, site: Site, x: Array) -> Array:
-    largest = _first_max if op.ties == "first" else _every_max
+    largest = {"first": _first_max, "all": _every_max, "shared": anp.max}[op.ties]
     return largest(_pool_windows(op, site, x, -math.inf), 2)
 
 

@@ -60,7 +60,7 @@ def _axis(s: Site, letter: str) -> int:
     return -1 if position == len(s.storage()) - 1 else position
 
 
-def _name(s: Site) -> str:
+def layer_name(s: Site) -> str:
     """The name of a layer, by which its weights are found."""
     return f'f"{{name}}_{s.name}"' if s.in_block else quoted(s.name)
 
@@ -71,10 +71,10 @@ def _is_rounded(s: Site) -> bool:
 
 
 def _layer(s: Site, kind: str, *arguments: Any, **keywords: Any) -> Any:
-    return call(f"layers.{kind}", *arguments, **keywords, name=_name(s))
+    return call(f"layers.{kind}", *arguments, **keywords, name=layer_name(s))
 
 
-def _initial(s: Site, role: str, default: str) -> str | None:
+def initial(s: Site, role: str, default: str) -> str | None:
     """The recipe's initializer, where it is not that of the layer."""
     initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
     initializer = initializers.of(role)
@@ -82,9 +82,9 @@ def _initial(s: Site, role: str, default: str) -> str | None:
 
 
 def _initials(s: Site, kernel: str = "kernel_initializer") -> dict[str, Any]:
-    bias = _initial(s, "bias", '"zeros"') if s.op.bias else None
+    bias = initial(s, "bias", '"zeros"') if s.op.bias else None
     return {
-        kernel: _initial(s, "kernel", '"glorot_uniform"'),
+        kernel: initial(s, "kernel", '"glorot_uniform"'),
         "bias_initializer": bias,
     }
 
@@ -236,10 +236,11 @@ def _padding_of_same(s: Site) -> tuple[tuple[int, int], ...]:
 def _batch_norm(s: Site) -> Any:
     if s.op.unbiased:
         raise Gap("its running variance is the biased one (form unbiased=False)")
-    return _norm(s, "BatchNormalization", momentum=unless(0.99, s.op.momentum))
+    return norm(s, "BatchNormalization", momentum=unless(0.99, s.op.momentum))
 
 
-def _norm(s: Site, kind: str, *arguments: Any, **keywords: Any) -> Any:
+def norm(s: Site, kind: str, *arguments: Any, **keywords: Any) -> Any:
+    """A layer that divides by a deviation: Keras has the same defaults for all."""
     return _layer(
         s,
         kind,
@@ -268,9 +269,14 @@ def _affine(s: Site) -> tuple[Weight, ...]:
 
 
 def _embedding(s: Site) -> Any:
-    initial = _initial(s, "embedding", "keras.initializers.RandomUniform(-0.05, 0.05)")
+    uniform = "keras.initializers.RandomUniform(-0.05, 0.05)"
     size = s.op.vocabulary, s.op.features
-    layer = _layer(s, "Embedding", *size, embeddings_initializer=initial)
+    layer = _layer(
+        s,
+        "Embedding",
+        *size,
+        embeddings_initializer=initial(s, "embedding", uniform),
+    )
     if _engine(s.backend) == "tensorflow" and isinstance(_optimizer(s), recipe.Adam):
         # TensorFlow gives a gradient for each occurrence of a word, and Keras squares
         # them before it adds them up: see the helper.
@@ -286,7 +292,19 @@ def _optimizer(s: Site) -> recipe.Optimizer | None:
     return s.recipe.optimizer if s.recipe else None
 
 
-def _recurrent(kind: str) -> Rule:
+def recurrent(
+    kind: str,
+    cell: str,
+    inside: str,
+    usual: str = "after",
+    flip: Callable[[Any], Any] = lambda x: call("ops.flip", x, axis=1),
+) -> Rule:
+    """A rule for the layer ``kind``, called ``cell`` in one of both directions.
+
+    Its weights are ``inside`` of it. ``usual`` is where a reset gate acts that is told
+    nothing, ``flip`` turns time round.
+    """
+
     def write(s: Site) -> Any:
         reset = getattr(s.op, "reset", "")
         if s.op.bias not in ("two" if reset == "after" else "one", "none"):
@@ -303,28 +321,26 @@ def _recurrent(kind: str) -> Rule:
             s.op.units,
             activation=unless(quoted("tanh"), quoted(s.op.activation)),
             use_bias=unless(True, s.op.bias != "none"),
-            kernel_initializer=_initial(s, "kernel", '"glorot_uniform"'),
-            recurrent_initializer=_initial(s, "recurrent", '"orthogonal"'),
-            bias_initializer=_initial(s, "bias", '"zeros"'),
+            kernel_initializer=initial(s, "kernel", '"glorot_uniform"'),
+            recurrent_initializer=initial(s, "recurrent", '"orthogonal"'),
+            bias_initializer=initial(s, "bias", '"zeros"'),
             unit_forget_bias=unless(True, bool(forget) or s.op.bias == "none"),
             return_sequences=unless(False, sequence),
             go_backwards=unless(False, s.op.direction == "backward"),
-            reset_after=False if reset == "before" else None,
-            name=quoted(function_name(kind)) if both else _name(s),
+            reset_after=unless(usual == "after", reset == "after") if reset else None,
+            name=quoted(cell) if both else layer_name(s),
         )
         if both:
             layer = _layer(s, "Bidirectional", layer)
         result = call(layer, s.x)
         if s.op.direction == "backward" and sequence:
-            return call("ops.flip", result, axis=1)
+            return flip(result)
         return result
 
-    return Rule(write, weights=_recurrent_weights(kind))
+    return Rule(write, weights=_recurrent_weights(kind, cell, inside))
 
 
-def _recurrent_weights(kind: str) -> Any:
-    cell = function_name(kind)
-
+def _recurrent_weights(kind: str, cell: str, inside: str) -> Any:
     def weights(s: Site) -> tuple[Weight, ...]:
         gates = "zrn" if kind == "GRU" else ""
         result = []
@@ -332,7 +348,7 @@ def _recurrent_weights(kind: str) -> Any:
             if s.op.direction not in (direction, "both"):
                 continue
             back = "_back" if direction == "backward" else ""
-            place = f"{cell}_cell/"
+            place = inside
             if s.op.direction == "both":
                 place = f"{direction}_{cell}/{place}"
             recurrent = (f"recurrent{back}",)
@@ -356,22 +372,22 @@ def _attention(s: Site) -> Any:
         raise Gap("TensorFlow rounds the root of a head's width to float32")
     if s.dtype == "float64" and _engine(s.backend) == "jax":
         raise Gap("JAX computes the scores of its attention in float32")
-    initial = _initial(s, "kernel", "")
-    if initial == quoted("glorot_uniform"):
+    kernel = initial(s, "kernel", "")
+    if kernel == quoted("glorot_uniform"):
         # Its own would count the heads among the inputs, and their width as outputs.
         if any(x.size("F") != width for x in s.inputs):
             raise Gap(
                 "its kernels share one initializer, which cannot suit different widths"
             )
-        initial = call("glorot_uniform", width, width)  # type: ignore[assignment]
+        kernel = call("glorot_uniform", width, width)  # type: ignore[assignment]
     layer = _layer(
         s,
         "MultiHeadAttention",
         s.op.heads,
         width // s.op.heads,
         use_bias=unless(True, s.op.bias),
-        kernel_initializer=initial,
-        bias_initializer=_initial(s, "bias", '"zeros"'),
+        kernel_initializer=kernel,
+        bias_initializer=initial(s, "bias", '"zeros"'),
     )
     query, value = s.arguments[0], s.arguments[-1]
     key = s.arguments[1] if len(s.arguments) == 3 else None
@@ -507,7 +523,7 @@ def _upsample(s: Site) -> Any:
 
 def _block(s: Site) -> Any:
     name = function_name(s.op.block.name)
-    return call(name, *s.arguments, **dict(s.op.arguments), name=_name(s))
+    return call(name, *s.arguments, **dict(s.op.arguments), name=layer_name(s))
 
 
 def _repeat(s: Site) -> Any:
@@ -534,9 +550,9 @@ RULES: dict[type[ops.Op], Rule] = {
     ops.GlobalAvgPool: _global("Average"),
     ops.GlobalMaxPool: _global("Max"),
     ops.BatchNorm: Rule(make=_batch_norm, weights=_affine),
-    ops.LayerNorm: Rule(make=lambda s: _norm(s, "LayerNormalization"), weights=_affine),
+    ops.LayerNorm: Rule(make=lambda s: norm(s, "LayerNormalization"), weights=_affine),
     ops.GroupNorm: Rule(
-        make=lambda s: _norm(s, "GroupNormalization", s.op.groups), weights=_affine
+        make=lambda s: norm(s, "GroupNormalization", s.op.groups), weights=_affine
     ),
     ops.RMSNorm: Rule(_rms_norm, weights=(Weight("scale", "F", ("scale",)),)),
     ops.Dropout: Rule(make=lambda s: _layer(s, "Dropout", s.op.rate)),
@@ -545,9 +561,9 @@ RULES: dict[type[ops.Op], Rule] = {
         weights=(Weight("embeddings", "VF", ("table",)),),
         needs=("Embedding",),
     ),
-    ops.SimpleRNN: _recurrent("SimpleRNN"),
-    ops.LSTM: _recurrent("LSTM"),
-    ops.GRU: _recurrent("GRU"),
+    ops.SimpleRNN: recurrent("SimpleRNN", "simple_rnn", "simple_rnn_cell/"),
+    ops.LSTM: recurrent("LSTM", "lstm", "lstm_cell/"),
+    ops.GRU: recurrent("GRU", "gru", "gru_cell/"),
     ops.MultiHeadAttention: Rule(
         _attention, weights=_attention_weights, needs=("glorot_uniform",)
     ),
@@ -902,28 +918,32 @@ def _imports(parts: Parts, network: Section) -> list[str]:
     ]
 
 
+def made(parts: Parts, change: Callable[[Any], Any] = lambda o: o) -> list[str]:
+    """The lines that make the model and compile it; ``change`` is of its optimizer."""
+    network = f"{parts.network.function}()"
+    if not parts.recipe:
+        return [f"return {network}"]
+    optimizer = parts.backend.optimizers[type(parts.recipe.optimizer)]
+    compile_ = call(
+        "model.compile",
+        optimizer=change(optimizer(parts.recipe.optimizer)),
+        loss=LOSSES[type(parts.recipe.loss)],
+    )
+    lines = [line[4:] for line in layout("    ", compile_)]
+    return [f"model = {network}", *lines, "return model"]
+
+
 def frame(parts: Parts) -> list[Section]:
     """The program around the network."""
     engine, wide = _engine(parts.backend), parts.dtype == "float64"
     constants = ['jax.config.update("jax_enable_x64", True)'] * (engine == "jax")
     constants.append('keras.config.set_floatx("float64")')
     constants += WIDE[1:] if engine != "tensorflow" else ()
-    made = f"{parts.network.function}()"
-    build = [f"return {made}"]
-    if parts.recipe:
-        rule = OPTIMIZERS[type(parts.recipe.optimizer)]
-        optimizer = rule(parts.recipe.optimizer)
-        if wide and engine == "tensorflow":
-            optimizer = exact(optimizer)
-        compile_ = call(
-            "model.compile",
-            optimizer=optimizer,
-            loss=LOSSES[type(parts.recipe.loss)],
-        )
-        lines = [line[4:] for line in layout("    ", compile_)]
-        if "np.float64" in "".join(lines):
-            lines.insert(0, "# TensorFlow would round plain numbers to float32.")
-        build = [f"model = {made}", *lines, "return model"]
+    build = made(parts)
+    if parts.recipe and wide and engine == "tensorflow":
+        build = made(parts, exact)
+        if "np.float64" in "".join(build):
+            build.insert(1, "# TensorFlow would round plain numbers to float32.")
     network = network_section(parts)
     about = " and its optimizer" if parts.recipe else ""
     sections = [

@@ -1,0 +1,191 @@
+"""VGG-style network on CIFAR-10, in Theano.
+
+python cifar_vgg_theano.py --data cifar10.npz
+"""
+
+import argparse
+
+import numpy as np
+import theano
+import theano.tensor as T
+from theano.compile.sharedvalue import SharedVariable
+from theano.sandbox.rng_mrg import MRG_RandomStreams
+from theano.tensor.signal.pool import pool_2d
+
+BATCH_SIZE = 64
+EPOCHS = 10
+theano.config.floatX = "float32"
+
+
+# 1. Load the data
+def load_data(path):
+    """Read images (N x 3 x 32 x 32, values from 0 to 1) and labels."""
+    data = np.load(path)
+    x_train = data["x_train"].astype(np.float32) / 255
+    x_test = data["x_test"].astype(np.float32) / 255
+    return x_train, data["y_train"], x_test, data["y_test"]
+
+
+# 2. The network
+def shared(values):
+    """A weight: a variable that keeps its value between calls."""
+    return theano.shared(np.asarray(values, dtype=theano.config.floatX))
+
+
+def glorot_uniform(rng, shape):
+    """Uniform within sqrt(6 / (fan in + fan out)): the first two axes, times space."""
+    limit = np.sqrt(6 / (sum(shape[:2]) * np.prod(shape[2:])))
+    return shared(rng.uniform(-limit, limit, shape))
+
+
+def conv2d(x, W, b=None, **options):
+    """Convolution that does not turn its filters round, and a bias."""
+    y = T.nnet.conv2d(x, W, filter_flip=False, **options)
+    return y if b is None else y + b.dimshuffle("x", 0, "x", "x")
+
+
+def dropout(x, rate, srng):
+    """In training, drop a share of the values and scale the others up to make up."""
+    if srng is None:
+        return x
+    kept = srng.binomial(x.shape, p=1 - rate, dtype=theano.config.floatX)
+    return x * kept / (1 - rate)
+
+
+class CifarVgg:
+    def __init__(self, rng):
+        self.conv1_W = glorot_uniform(rng, (50, 3, 3, 3))
+        self.conv1_b = shared(np.zeros(50))
+        self.conv2_W = glorot_uniform(rng, (50, 50, 3, 3))
+        self.conv2_b = shared(np.zeros(50))
+        self.conv3_W = glorot_uniform(rng, (100, 50, 3, 3))
+        self.conv3_b = shared(np.zeros(100))
+        self.conv4_W = glorot_uniform(rng, (100, 100, 3, 3))
+        self.conv4_b = shared(np.zeros(100))
+        self.fc1_W = glorot_uniform(rng, (6400, 512))
+        self.fc1_b = shared(np.zeros(512))
+        self.fc2_W = glorot_uniform(rng, (512, 10))
+        self.fc2_b = shared(np.zeros(10))
+
+    def __call__(self, x, srng=None):
+        x = T.maximum(0, conv2d(x, self.conv1_W, self.conv1_b, border_mode=1))
+        x = T.maximum(0, conv2d(x, self.conv2_W, self.conv2_b, border_mode=1))
+        x = pool_2d(x, (2, 2), ignore_border=True)
+        x = dropout(x, 0.25, srng)
+        x = T.maximum(0, conv2d(x, self.conv3_W, self.conv3_b, border_mode=1))
+        x = T.maximum(0, conv2d(x, self.conv4_W, self.conv4_b, border_mode=1))
+        x = pool_2d(x, (2, 2), ignore_border=True)
+        x = dropout(x, 0.25, srng)
+        x = x.flatten(2)
+        x = T.maximum(0, T.dot(x, self.fc1_W) + self.fc1_b)
+        x = dropout(x, 0.5, srng)
+        return T.dot(x, self.fc2_W) + self.fc2_b
+
+
+# 3. Loss, optimizer, compiled functions
+def weights(model):
+    """The shared variables of the network, by name."""
+    return {k: v for k, v in vars(model).items() if isinstance(v, SharedVariable)}
+
+
+def sgd(loss, parameters, rate, momentum):
+    """Steps down a velocity, to which every gradient adds."""
+    updates = []
+    for p, g in zip(parameters, T.grad(loss, parameters)):
+        v = theano.shared(np.zeros_like(p.get_value()))
+        velocity = momentum * v + g
+        updates += [(v, velocity), (p, p - rate * velocity)]
+    return updates
+
+
+def build(seed=0):
+    """Create the network, and compile what runs and trains it."""
+    rng = np.random.RandomState(seed)
+    model = CifarVgg(rng)
+    x, y = T.tensor4("x"), T.lvector("y")
+    model.scores = theano.function([x], model(x))
+    srng = MRG_RandomStreams(rng.randint(1, 2**30))
+    scores = model(x, srng=srng)
+    loss = T.nnet.categorical_crossentropy(T.nnet.softmax(scores), y).mean()
+    parameters = list(weights(model).values())
+    updates = sgd(loss, parameters, rate=0.01, momentum=0.9)
+    step = theano.function([x, y], loss, updates=updates)
+    return model, step
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for name, variable in weights(model).items():
+        variable.set_value(arrays[name])
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    np.savez(path, **{name: v.get_value() for name, v in weights(model).items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, step, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    return step(x, y)
+
+
+def train(model, step, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, step, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {np.mean(losses):.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model.scores(x)
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="cifar10.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, step = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, step, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""LSTM on IMDB reviews, in CNTK.
+
+python imdb_lstm_cntk.py --data imdb.npz
+"""
+
+import argparse
+
+import cntk as C
+import numpy as np
+from cntk.layers import LSTM, Dense, Fold
+from cntk.logging.graph import depth_first_search
+from cntk.ops.functions import BlockFunction
+
+BATCH_SIZE = 64
+EPOCHS = 3
+
+
+# 1. Load the data
+def load_data(path):
+    """Read words (N x 150 indices) and labels."""
+    data = np.load(path)
+    return data["x_train"], data["y_train"], data["x_test"], data["y_test"]
+
+
+# 2. The network
+def Embedding(vocabulary, features, init, name):
+    """Rows of a table by their number, with a gradient that Adam can read."""
+    E = C.Parameter((vocabulary, features), init=init, name="E")
+
+    @BlockFunction("Embedding", name)
+    def embed(x):
+        return C.gather(E, x)
+
+    return embed
+
+
+def imdb_lstm(x):
+    x = Embedding(30000, 125, init=C.uniform(0.05), name="embedding")(x)
+    bias = np.repeat(np.float32([0, 0, 1, 0]), 100)  # gates i, g, f, o
+    x = Fold(LSTM(100, init_bias=bias, name="lstm"))(x)
+    return Dense(2, name="fc")(x)
+
+
+# 3. Loss, optimizer, initial weights
+def build(seed=0):
+    """Create the network and what trains it."""
+    C.cntk_py.set_fixed_random_seed(seed)
+    features = C.sequence.input_variable(())
+    labels = C.input_variable(())
+    model = imdb_lstm(features)
+    loss = C.cross_entropy_with_softmax(model, C.one_hot(labels, 2))
+    learner = C.adam(
+        model.parameters,
+        lr=0.001,
+        momentum=0.9,
+        variance_momentum=0.999,
+        minibatch_size=C.learners.IGNORE,
+    )
+    return model, C.Trainer(model, loss, learner)
+
+
+def weights(model):
+    """Parameters by the name of their layer and their own."""
+    layers = depth_first_search(model, lambda f: getattr(f, "is_block", False))
+    return {f"{f.name}/{p.name}": p for f in layers for p in f.parameters}
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for name, weight in weights(model).items():
+        weight.value = arrays[name]
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    np.savez(path, **{name: weight.value for name, weight in weights(model).items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, trainer, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    features, labels = trainer.loss_function.arguments
+    trainer.train_minibatch(
+        {features: x.astype(np.float32), labels: y.astype(np.float32)}
+    )
+    return trainer.previous_minibatch_loss_average
+
+
+def train(model, trainer, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, trainer, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {np.mean(losses):.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model.eval(x.astype(np.float32))
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="imdb.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, trainer = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, trainer, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()

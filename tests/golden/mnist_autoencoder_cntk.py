@@ -1,0 +1,135 @@
+"""Autoencoder on MNIST, in CNTK.
+
+python mnist_autoencoder_cntk.py --data mnist.npz
+"""
+
+import argparse
+
+import cntk as C
+import numpy as np
+from cntk.layers import Dense
+from cntk.logging.graph import depth_first_search
+
+BATCH_SIZE = 128
+EPOCHS = 10
+
+
+# 1. Load the data
+def load_data(path):
+    """Read images (N x 784, values from 0 to 1); the target is the image itself."""
+    data = np.load(path)
+    x_train = data["x_train"].reshape(-1, 784).astype(np.float32) / 255
+    x_test = data["x_test"].reshape(-1, 784).astype(np.float32) / 255
+    return x_train, x_train, x_test, x_test
+
+
+# 2. The network
+def mnist_autoencoder(x):
+    x = Dense(256, activation=C.relu, name="fc1")(x)
+    x = Dense(2, activation=C.relu, name="fc2")(x)
+    x = Dense(256, activation=C.relu, name="fc3")(x)
+    return Dense(784, activation=C.relu, name="fc4")(x)
+
+
+# 3. Loss, optimizer, initial weights
+def build(seed=0):
+    """Create the network and what trains it."""
+    C.cntk_py.set_fixed_random_seed(seed)
+    features = C.input_variable(784)
+    targets = C.input_variable(784)
+    model = mnist_autoencoder(features)
+    loss = C.reduce_mean(C.square(model - targets))
+    learner = C.adam(
+        model.parameters,
+        lr=0.001,
+        momentum=0.9,
+        variance_momentum=0.999,
+        minibatch_size=C.learners.IGNORE,
+    )
+    return model, C.Trainer(model, loss, learner)
+
+
+def weights(model):
+    """Parameters by the name of their layer and their own."""
+    layers = depth_first_search(model, lambda f: getattr(f, "is_block", False))
+    return {f"{f.name}/{p.name}": p for f in layers for p in f.parameters}
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for name, weight in weights(model).items():
+        weight.value = arrays[name]
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    np.savez(path, **{name: weight.value for name, weight in weights(model).items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, trainer, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    features, targets = trainer.loss_function.arguments
+    trainer.train_minibatch({features: x, targets: y})
+    return trainer.previous_minibatch_loss_average
+
+
+def train(model, trainer, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, trainer, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {np.mean(losses):.4f}"
+        if validation:
+            report += f", error {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model.eval(x)
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Mean squared error."""
+    total = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        total += np.sum((predict(model, x[rows]) - y[rows]) ** 2)
+    return total / y.size
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="mnist.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, trainer = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, trainer, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()

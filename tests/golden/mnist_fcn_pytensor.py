@@ -1,0 +1,183 @@
+"""Fully connected network on MNIST, in PyTensor.
+
+python mnist_fcn_pytensor.py --data mnist.npz
+"""
+
+import argparse
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.tensor.special import log_softmax
+
+BATCH_SIZE = 128
+EPOCHS = 10
+pytensor.config.floatX = "float32"
+
+
+# 1. Load the data
+def load_data(path):
+    """Read images (N x 784, values from 0 to 1) and labels."""
+    data = np.load(path)
+    x_train = data["x_train"].reshape(-1, 784).astype(np.float32) / 255
+    x_test = data["x_test"].reshape(-1, 784).astype(np.float32) / 255
+    return x_train, data["y_train"], x_test, data["y_test"]
+
+
+# 2. The network
+def shared(values):
+    """A weight: a variable that keeps its value between calls."""
+    return pytensor.shared(np.asarray(values, dtype=pytensor.config.floatX))
+
+
+def glorot_uniform(rng, shape):
+    """Uniform within sqrt(6 / (fan in + fan out)): the first two axes, times space."""
+    limit = np.sqrt(6 / (sum(shape[:2]) * np.prod(shape[2:])))
+    return shared(rng.uniform(-limit, limit, shape))
+
+
+def dropout(x, rate, rngs):
+    """In training, drop a share of the values and scale the others up to make up.
+
+    The last of the generators is used up, and the one after it added.
+    """
+    if rngs is None:
+        return x
+    rng, kept = rngs[-1].bernoulli(1 - rate, size=x.shape)
+    rngs.append(rng)
+    return pt.where(kept, x / (1 - rate), 0)
+
+
+class MnistFcn:
+    def __init__(self, rng):
+        self.fc1_W = glorot_uniform(rng, (784, 512))
+        self.fc1_b = shared(np.zeros(512))
+        self.fc2_W = glorot_uniform(rng, (512, 256))
+        self.fc2_b = shared(np.zeros(256))
+        self.fc3_W = glorot_uniform(rng, (256, 10))
+        self.fc3_b = shared(np.zeros(10))
+
+    def __call__(self, x, rngs=None):
+        x = pt.maximum(0, pt.dot(x, self.fc1_W) + self.fc1_b)
+        x = dropout(x, 0.2, rngs)
+        x = pt.maximum(0, pt.dot(x, self.fc2_W) + self.fc2_b)
+        x = dropout(x, 0.2, rngs)
+        return pt.dot(x, self.fc3_W) + self.fc3_b
+
+
+# 3. Loss, optimizer, compiled functions
+def weights(model):
+    """The shared variables of the network, by name."""
+    return {k: v for k, v in vars(model).items() if isinstance(v, SharedVariable)}
+
+
+def adam(loss, parameters, rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """Steps of m / sqrt(v): running means of the gradient and of its square."""
+    t = pytensor.shared(np.asarray(1, dtype=pytensor.config.floatX))
+    updates = [(t, t + 1)]
+    for p, g in zip(parameters, pt.grad(loss, parameters)):
+        m = pytensor.shared(np.zeros_like(p.get_value()))
+        v = pytensor.shared(np.zeros_like(p.get_value()))
+        new_m = beta1 * m + (1 - beta1) * g
+        new_v = beta2 * v + (1 - beta2) * pt.sqr(g)
+        # Both began at 0, which this makes up for.
+        m_hat = new_m / (1 - beta1**t)
+        v_hat = new_v / (1 - beta2**t)
+        new_p = p - rate * m_hat / (pt.sqrt(v_hat) + epsilon)
+        updates += [(m, new_m), (v, new_v), (p, new_p)]
+    return updates
+
+
+def build(seed=0):
+    """Create the network, and compile what runs and trains it."""
+    rng = np.random.RandomState(seed)
+    model = MnistFcn(rng)
+    x, y = pt.matrix("x"), pt.lvector("y")
+    model.scores = pytensor.function([x], model(x))
+    rngs = [pt.random.shared_rng(seed=seed)]
+    scores = model(x, rngs=rngs)
+    loss = -log_softmax(scores, axis=1)[pt.arange(y.shape[0]), y].mean()
+    parameters = list(weights(model).values())
+    updates = adam(loss, parameters, rate=0.001)
+    updates.append((rngs[0], rngs[-1]))
+    step = pytensor.function([x, y], loss, updates=updates)
+    return model, step
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for name, variable in weights(model).items():
+        variable.set_value(arrays[name])
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    np.savez(path, **{name: v.get_value() for name, v in weights(model).items()})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, step, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    return step(x, y)
+
+
+def train(model, step, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, step, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {np.mean(losses):.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model.scores(x)
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="mnist.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, step = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, step, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""LeNet on MNIST, in Lasagne.
+
+python mnist_lenet_lasagne.py --data mnist.npz
+"""
+
+import argparse
+
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+from lasagne.layers import (
+    Conv2DLayer,
+    DenseLayer,
+    FlattenLayer,
+    InputLayer,
+    MaxPool2DLayer,
+    get_all_params,
+    get_output,
+)
+from lasagne.nonlinearities import softmax, tanh
+from lasagne.objectives import categorical_crossentropy
+from lasagne.updates import sgd
+
+BATCH_SIZE = 128
+EPOCHS = 10
+theano.config.floatX = "float32"
+
+
+# 1. Load the data
+def load_data(path):
+    """Read images (N x 1 x 28 x 28, values from 0 to 1) and labels."""
+    data = np.load(path)
+    x_train = data["x_train"].astype(np.float32) / 255
+    x_test = data["x_test"].astype(np.float32) / 255
+    return x_train, data["y_train"], x_test, data["y_test"]
+
+
+# 2. The network
+def network():
+    """The last layer of the network, which knows those before it."""
+    x = InputLayer((None, 1, 28, 28))
+    x = Conv2DLayer(x, num_filters=20, filter_size=5, nonlinearity=tanh, name="conv1")
+    x = MaxPool2DLayer(x, pool_size=2)
+    x = Conv2DLayer(x, num_filters=50, filter_size=5, nonlinearity=tanh, name="conv2")
+    x = MaxPool2DLayer(x, pool_size=2)
+    x = FlattenLayer(x)
+    x = DenseLayer(x, num_units=500, nonlinearity=tanh, name="fc1")
+    return DenseLayer(x, num_units=10, nonlinearity=None, name="fc2")
+
+
+# 3. Loss, optimizer, compiled functions
+def build(seed=0):
+    """Create the network, and compile what runs and trains it."""
+    lasagne.random.set_rng(np.random.RandomState(seed))
+    model = network()
+    x, y = T.tensor4("x"), T.lvector("y")
+    model.scores = theano.function([x], get_output(model, x, deterministic=True))
+    scores = get_output(model, x)
+    loss = categorical_crossentropy(softmax(scores), y).mean()
+    parameters = get_all_params(model, trainable=True)
+    updates = sgd(loss, parameters, learning_rate=0.1)
+    step = theano.function([x, y], loss, updates=updates)
+    return model, step
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for parameter in get_all_params(model, trainable=True):
+        parameter.set_value(arrays[parameter.name])
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    parameters = get_all_params(model, trainable=True)
+    np.savez(path, **{p.name: p.get_value() for p in parameters})
+
+
+# 4. Train
+def batches(count, rng):
+    """Yield the rows of each complete batch, in a new random order."""
+    order = rng.permutation(count)
+    for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
+        yield order[start : start + BATCH_SIZE]
+
+
+def train_step(model, step, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    return step(x, y)
+
+
+def train(model, step, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        losses = []
+        for rows in batches(len(x), rng):
+            losses.append(train_step(model, step, x[rows], y[rows]))
+            if on_step:
+                on_step(losses[-1])
+        report = f"epoch {epoch + 1}: loss {np.mean(losses):.4f}"
+        if validation:
+            report += f", accuracy {evaluate(model, *validation):.4f}"
+        print(report)
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model.scores(x)
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    correct = 0
+    for start in range(0, len(x), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        correct += np.sum(predict(model, x[rows]).argmax(axis=1) == y[rows])
+    return correct / len(x)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="mnist.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model, step = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, step, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()
