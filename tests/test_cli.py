@@ -124,6 +124,16 @@ def test_frameworks_and_their_pages(
 
 
 @pytest.mark.text
+def test_the_pages_in_the_repository_are_those_of_today(tmp_path: Path) -> None:
+    kept = Path(__file__).parents[1] / "docs" / "frameworks"
+    assert run(["frameworks", "all", "--write", str(tmp_path)]) == 0
+    new = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    old = {path.name: path.read_text() for path in kept.iterdir()}
+    stale = sorted(name for name in old | new if old.get(name) != new.get(name))
+    assert not stale, f"`make docs` writes these anew: {stale}"
+
+
+@pytest.mark.text
 def test_groups_of_frameworks() -> None:
     main = frameworks(None)
     assert main == frameworks("main") and "pytorch" in main

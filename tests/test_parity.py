@@ -40,6 +40,8 @@ BACKENDS = [
     pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in backends.names()
 ]
 STEPS = 2
+#: A dense, a convolutional and a recurrent network.
+EACH_KIND = ("mnist-fcn", "mnist-cnn", "imdb-gru")
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +216,21 @@ def _explain(verdict: Any) -> str:
 _ANSWERS: dict[str, Answer] = {}
 
 
-@pytest.mark.parametrize("task", workloads.names())
-@pytest.mark.parametrize("name", BACKENDS)
+def _tasks() -> Iterator[Any]:
+    """Every backend with every workload.
+
+    Outside of those that are raced by default, one network of each kind is part of the
+    usual tests.
+    """
+    for name in backends.names():
+        for task in workloads.names():
+            marks = [pytest.mark.xdist_group(name)]
+            if name not in backends.GROUPS["main"] and task not in EACH_KIND:
+                marks.append(pytest.mark.thorough)
+            yield pytest.param(name, task, id=f"{name}-{task}", marks=marks)
+
+
+@pytest.mark.parametrize(("name", "task"), list(_tasks()))
 def test_workload(
     name: str, task: str, workers: dict[str, Worker], tmp_path: Path
 ) -> None:
@@ -244,7 +259,8 @@ def test_workload(
             _ANSWERS[key] = answer(program, weights, batches)
         return _ANSWERS[key]
 
-    worker = _worker(name, workers, tmp_path)
+    main = name in backends.GROUPS["main"]
+    worker = _worker(name, workers, tmp_path, "judged" if main else "hurried")
     verdict = gate(
         program,
         backend,
