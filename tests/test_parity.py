@@ -39,6 +39,17 @@ pytestmark = pytest.mark.framework
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in backends.names()
 ]
+#: The same; outside of those that are raced by default, for a thorough run.
+PRECISIONS = [
+    pytest.param(
+        name,
+        marks=[
+            pytest.mark.xdist_group(name),
+            *([] if name in backends.GROUPS["main"] else [pytest.mark.thorough]),
+        ],
+    )
+    for name in backends.names()
+]
 STEPS = 2
 #: A dense, a convolutional and a recurrent network.
 EACH_KIND = ("mnist-fcn", "mnist-cnn", "imdb-gru")
@@ -188,7 +199,7 @@ def test_case(
     assert verdict.equal, _explain(verdict)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", PRECISIONS)
 def test_one_process_counts_in_every_precision(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

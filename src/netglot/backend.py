@@ -59,7 +59,7 @@ class Env:
     nothing, so any generator of random numbers will do. ``hurry`` makes programs start
     sooner and run slower: for small networks that are run once. ``forget`` names a
     function (``module:function``) that has to be called between two programs in one
-    process.
+    process; ``alone`` says that nothing helps, and each needs a process.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -81,6 +81,7 @@ class Env:
     judged: Mapping[str, str] = field(default_factory=dict)
     hurry: Mapping[str, str] = field(default_factory=dict)
     forget: str = ""
+    alone: bool = False
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
     shims: tuple[Shim, ...] = ()
