@@ -715,6 +715,13 @@ def test_adam_with_epsilon_before_the_correction():
     assert walk(rule, [2.0, -1.0, 4.0]) == pytest.approx([first, first, third])
 
 
+def test_adam_with_factors_that_are_counted_in_float32():
+    kinds = ("exact", "float32")
+    moves = [1 - walk(Adam(0.001, factors=kind), [2.0])[0] for kind in kinds]
+    # 1 - 0.999 is 1.3e-5 too small in float32, and its root is divided by.
+    assert moves[1] / moves[0] - 1 == pytest.approx(6.4e-6, rel=0.1)
+
+
 def test_adam_decay_is_decoupled():
     plain = walk(Adam(0.1, 0.5, 0.75, 0.5), [2.0])
     decayed = walk(Adam(0.1, 0.5, 0.75, 0.5, weight_decay=0.25), [2.0])

@@ -915,8 +915,10 @@ def _adam(
     rule: recipe.Adam, step: int, moments: tuple[Array, ...], weight: Array, g: Array
 ) -> tuple[Array, tuple[Array, ...]]:
     first, second = moments or (np.zeros_like(weight), np.zeros_like(weight))
-    first = rule.beta1 * first + (1 - rule.beta1) * g
-    second = rule.beta2 * second + (1 - rule.beta2) * g * g
+    number = float if rule.factors == "exact" else np.float32
+    factor1, factor2 = (float(1 - number(beta)) for beta in (rule.beta1, rule.beta2))
+    first = rule.beta1 * first + factor1 * g
+    second = rule.beta2 * second + factor2 * g * g
     share1, share2 = 1 - rule.beta1**step, 1 - rule.beta2**step
     if rule.epsilon_form == "after":
         move = (first / share1) / (np.sqrt(second / share2) + rule.epsilon)

@@ -916,7 +916,8 @@ backend = Backend(
         ops.LSTM: ({"bias": "two"},),
         ops.GRU: ({"reset": "after", "bias": "two"},),
         ops.BatchNorm: ({"unbiased": False},),
-        recipe.Adam: ({"epsilon_form": "before"},),
+        # Its kernel subtracts from 1 in float32.
+        recipe.Adam: ({"epsilon_form": "before", "factors": "float32"},),
     },
     helpers=HELPERS,
     fuses=frozenset((ops.Dense, ops.Conv, ops.ConvTranspose)),
