@@ -10,7 +10,8 @@ from netglot import backends, reference, workloads
 from netglot.backend import Program
 from netglot.data import DataSpec
 from netglot.emit import GapError, Settings, emit
-from netglot.ops import Conv, ConvTranspose, MultiHeadAttention
+from netglot.graph import Graph, Node
+from netglot.ops import Add, Conv, ConvTranspose, MultiHeadAttention, ReduceMax, Type
 from netglot.recipe import SGD, Initializers, MeanSquaredError, Recipe
 from netglot.weights import from_program, to_program
 from netglot.workloads import Workload
@@ -92,3 +93,18 @@ def test_float64_where_keras_rounds() -> None:
     assert 'dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"' in source
     with pytest.raises(GapError, match="float32"):
         _program(CASES["attention"], "keras-jax", dtype="float64")
+
+
+def test_on_tensorflow_nothing_can_be_taken_for_a_bias_that_is_none() -> None:
+    nodes = (
+        Node("largest", ReduceMax("CHW", keep=True), ("x",), ("largest",)),
+        Node("sum", Add(), ("x", "largest"), ("sum",)),
+    )
+    graph = Graph("bias", (("x", Type("NCHW", (None, *EVEN[1]))),), nodes, ("sum",))
+    case = Case("bias", graph)
+    assert "([x, inputs])" in _program(case, "keras-tensorflow").source
+    assert "([inputs, x])" in _program(case, "keras-torch").source
+    narrow = _one("narrow", MultiHeadAttention(4), STEPS)
+    with pytest.raises(GapError, match="heads of width 1"):
+        _program(narrow, "keras-tensorflow")
+    assert "MultiHeadAttention" in _program(narrow, "keras-torch").source

@@ -372,6 +372,8 @@ def _attention(s: Site) -> Any:
         raise Gap("TensorFlow rounds the root of a head's width to float32")
     if s.dtype == "float64" and _engine(s.backend) == "jax":
         raise Gap("JAX computes the scores of its attention in float32")
+    if _engine(s.backend) == "tensorflow" and s.op.bias and width == s.op.heads:
+        raise Gap("on TensorFlow, Keras adds the bias of heads of width 1 to the steps")
     kernel = initial(s, "kernel", "")
     if kernel == quoted("glorot_uniform"):
         # Its own would count the heads among the inputs, and their width as outputs.
@@ -439,7 +441,12 @@ def _merge(kind: str) -> Rule:
     def write(s: Site) -> Any:
         axis = _axis(s, s.op.axis) if kind == "Concatenate" else None
         layer = _layer(s, kind, axis=unless(-1, axis))
-        return call(layer, f"[{', '.join(map(inline, s.arguments))}]")
+        arguments = list(zip(s.inputs, s.arguments, strict=True))
+        if kind == "Add" and _engine(s.backend) == "tensorflow":
+            # One number for each observation is taken for a bias of the channels, if
+            # it comes second and there are as many of both.
+            arguments.sort(key=lambda pair: any(n != 1 for n in pair[0].shape[1:]))
+        return call(layer, f"[{', '.join(inline(x) for _, x in arguments)}]")
 
     return Rule(write)
 
