@@ -65,6 +65,10 @@ class EnvError(UserError):
     """An environment cannot be had: who, what, why, and what next, in one message."""
 
 
+class LackError(EnvError):
+    """The machine lacks an interpreter or a command that an environment needs."""
+
+
 @dataclass(frozen=True)
 class Specification:
     """Everything that decides what is installed; environments of one specification are
@@ -451,7 +455,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 def _prepare(env: Env, name: str, tell: Progress, running: _Running) -> Environment:
     try:
         if lacking := lacks(env):
-            raise EnvError(f"{name} {lacking}.")
+            raise LackError(f"{name} {lacking}.")
         found = ready(env)
         if found is None:
             found = _locked_build(env, name, tell, running)
@@ -474,7 +478,7 @@ def _locked_build(
 ) -> Environment:
     interpreter = interpreters.find_interpreter(env.python)
     if interpreter is None:
-        raise EnvError(f"{name} {interpreters.advice(env.python)}.")
+        raise LackError(f"{name} {interpreters.advice(env.python)}.")
     spec = specification(env, interpreter.series)
     folder = envs_folder() / spec.key
     folder.parent.mkdir(parents=True, exist_ok=True)
