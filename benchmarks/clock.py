@@ -42,6 +42,7 @@ def prove(
             envs.prepare(backend.env, name),
             log=folder / "log",
             threads=threads,
+            timed=True,
             name=name,
         ) as worker:
             for verb, arguments in (

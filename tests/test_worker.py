@@ -379,20 +379,21 @@ def test_cpus_and_threads(tmp_path):
         assert worker.hello["cpus"] == list(cpus)
 
 
-def test_only_what_is_raced_is_held_to_the_first_processors(tmp_path):
-    judged = {"PACE": "judged"}
-    env = Env(("3.11",), ("numpy",), ("json",), judged=judged, hurry={"HURRY": "1"})
+def test_only_what_is_timed_is_held_to_the_first_processors(tmp_path):
+    env = Env(("3.11",), ("numpy",), ("json",))
     place = envs.here(env, Path(sys.executable), "me")
-    for pace, cpus in (
-        ("raced", jobs.first_cpus(1)),
-        ("judged", machine.allowed_cpus()),
-    ):
-        with jobs.Worker.start_for(
-            env, place, log=tmp_path / pace, threads=1, pace=pace
+    for timed, cpus in ((True, jobs.first_cpus(1)), (False, machine.allowed_cpus())):
+        with Worker.start_for(
+            env, place, log=tmp_path / "log", threads=1, timed=timed
         ) as worker:
             assert worker.hello["cpus"] == list(cpus)
+
+
+def test_a_pace_adds_variables():
+    judged = {"PACE": "judged"}
+    env = Env(("3.11",), ("numpy",), ("json",), judged=judged, hurry={"HURRY": "1"})
     raced, judged, hurried = (
-        jobs.variables_for(env, place.interpreter, 1, pace=pace)
+        jobs.variables_for(env, Path(sys.executable), 1, pace=pace)
         for pace in ("raced", "judged", "hurried")
     )
     assert "PACE" not in raced

@@ -18,7 +18,7 @@ from netglot.check.models import ModelReport, check_models
 from netglot.check.sides import Side, SideError, open_in
 from netglot.frontends import Reading
 from netglot.runtime import envs
-from netglot.runtime.jobs import Worker, variables_for
+from netglot.runtime.jobs import Worker
 
 MODELS = Path(__file__).parent / "models"
 #: What a model can be written in: the end of its file's name, and whose environment.
@@ -97,12 +97,11 @@ class Desk:
         """The worker of a backend; a new one where the old one has ended."""
         if name not in self.workers or not self.workers[name].alive:
             backend = backends.get(name)
-            # Not held to the first processor, where all the others would be as well.
-            interpreter = envs.prepare(backend.env, name).interpreter
-            self.workers[name] = Worker.start(
-                interpreter,
+            self.workers[name] = Worker.start_for(
+                backend.env,
+                envs.prepare(backend.env, name),
                 log=self.folder / f"{name}.log",
-                variables=variables_for(backend.env, interpreter, 1),
+                threads=1,
                 name=name,
             )
             self.lefts = {k: v for k, v in self.lefts.items() if k[0] != name}

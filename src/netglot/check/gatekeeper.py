@@ -180,6 +180,7 @@ class Gatekeeper:
     def _path(self, exam: Exam, program: Program, environment: Environment) -> Path:
         parts = [
             program.digest,
+            dict(program.forms),
             environment.key,
             str(environment.interpreter),
             sorted(environment.versions.items()),

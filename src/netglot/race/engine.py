@@ -272,6 +272,7 @@ class _Runner:
                 log=self.settings.out / log,
                 threads=self.settings.threads,
                 accelerator=self.settings.device != "cpu",
+                timed=True,
                 name=entry.label,
             ) as worker:
                 record["start_seconds"] = time.perf_counter() - begin

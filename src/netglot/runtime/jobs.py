@@ -158,12 +158,13 @@ class Worker:
         threads: int | None = None,
         accelerator: bool = False,
         pace: Pace = "raced",
+        timed: bool = False,
         name: str = "",
     ) -> Self:
         """Starts a worker for a framework's environment, held to ``threads``.
 
-        Where it is raced it is also held to as many processors, always the first ones;
-        elsewhere several at a time would all be on these.
+        With ``timed`` also to as many processors, always the first ones: only where it
+        is alone, since several at a time would all be on these.
         """
         return cls.start(
             environment.interpreter,
@@ -171,7 +172,7 @@ class Worker:
             variables=variables_for(
                 env, environment.interpreter, threads, accelerator, pace
             ),
-            cpus=first_cpus(threads) if pace == "raced" else (),
+            cpus=first_cpus(threads) if timed else (),
             name=name,
         )
 
