@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import marks
 from cases import CASES, Case
 from netglot import backends, workloads
 from netglot.backend import Backend
@@ -35,21 +36,6 @@ from netglot.workloads import Workload
 
 pytestmark = pytest.mark.framework
 
-#: The tests of one backend run in one process, which keeps its worker.
-BACKENDS = [
-    pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in backends.names()
-]
-#: The same; outside of those that are raced by default, for a thorough run.
-PRECISIONS = [
-    pytest.param(
-        name,
-        marks=[
-            pytest.mark.xdist_group(name),
-            *([] if name in backends.GROUPS["main"] else [pytest.mark.thorough]),
-        ],
-    )
-    for name in backends.names()
-]
 STEPS = 2
 #: A dense, a convolutional and a recurrent network.
 EACH_KIND = ("mnist-fcn", "mnist-cnn", "imdb-gru")
@@ -175,12 +161,10 @@ def _pairs() -> Iterator[Any]:
             kinds = {
                 type(node.op) for node in case.graph.nodes if isinstance(node, Node)
             }
-            usual = name in backends.GROUPS["main"] or not kinds <= seen
+            usual = not kinds <= seen or len(case.graph.nodes) > 2
             seen |= kinds
-            marks = [pytest.mark.xdist_group(name)]
-            if not (usual or len(case.graph.nodes) > 2):
-                marks.append(pytest.mark.thorough)
-            yield pytest.param(name, case, id=f"{name}-{key}", marks=marks)
+            own = marks.of(name, usual=usual)
+            yield pytest.param(name, case, id=f"{name}-{key}", marks=own)
 
 
 @pytest.mark.parametrize(("name", "case"), list(_pairs()))
@@ -199,7 +183,9 @@ def test_case(
     assert verdict.equal, _explain(verdict)
 
 
-@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=marks.of(name)) for name in backends.names()]
+)
 def test_one_process_counts_in_every_precision(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,10 +221,8 @@ def _tasks() -> Iterator[Any]:
     """
     for name in backends.names():
         for task in workloads.names():
-            marks = [pytest.mark.xdist_group(name)]
-            if name not in backends.GROUPS["main"] and task not in EACH_KIND:
-                marks.append(pytest.mark.thorough)
-            yield pytest.param(name, task, id=f"{name}-{task}", marks=marks)
+            own = marks.of(name, usual=task in EACH_KIND)
+            yield pytest.param(name, task, id=f"{name}-{task}", marks=own)
 
 
 @pytest.mark.parametrize(("name", "task"), list(_tasks()))
