@@ -43,9 +43,10 @@ EACH_KIND = ("mnist-fcn", "mnist-cnn", "imdb-gru")
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker]]:
-    """One worker per backend, started when it is first needed, kept alive.
+    """The workers of one backend, kept alive while it is tested.
 
-    Two where small cases need not be compiled as well as what is raced.
+    Two where small cases need not be compiled as well as what is raced. Those of the
+    backend before are closed: two dozen frameworks side by side fill the memory.
     """
     started: dict[str, Worker] = {}
     yield started
@@ -56,6 +57,8 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Work
 def _worker(
     name: str, workers: dict[str, Worker], tmp_path: Path, pace: Pace = "judged"
 ) -> Worker:
+    for other in [key for key in workers if key.split()[0] != name]:
+        workers.pop(other).close()
     key = f"{name} {pace}"
     if key not in workers or not workers[key].alive:
         backend = backends.get(name)

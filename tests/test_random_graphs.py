@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -133,10 +134,10 @@ def test_programs_compile_or_say_why_not(graph: Graph) -> None:
                 compile(program.source, program.name, "exec")
 
 
-@pytest.fixture(scope="module")
-def examiner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examiner]:
-    """Its workers live as long as this file's tests."""
-    examiner = Examiner(tmp_path_factory.mktemp("random"), "hurried")
+@pytest.fixture
+def examiner(tmp_path: Path) -> Iterator[Examiner]:
+    """Its workers live as long as one framework's test."""
+    examiner = Examiner(tmp_path, "hurried")
     yield examiner
     examiner.close()
 
