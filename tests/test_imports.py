@@ -31,7 +31,7 @@ ORDER = (
     ("frontends",),
     ("backends",),
     ("runtime",),
-    ("check", "defaults"),
+    ("check", "defaults", "features"),
     ("writing",),
     ("race",),
     ("report",),

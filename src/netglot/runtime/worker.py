@@ -501,16 +501,18 @@ class Worker:
         """A function of the package that looks at live models."""
         package = request["package"]
         if "netglot_watch" not in sys.modules:
-            spec = importlib.util.spec_from_file_location(
-                "netglot_watch",
-                os.path.join(package, "__init__.py"),
-                submodule_search_locations=[package],
+            _load_beside(
+                "netglot_watch", os.path.join(package, "__init__.py"), [package]
             )
-            module = importlib.util.module_from_spec(spec)
-            sys.modules["netglot_watch"] = module
-            spec.loader.exec_module(module)
         session = importlib.import_module("netglot_watch.session")
         return getattr(session, request["function"])(**request["arguments"])
+
+    def do_probe(self, request):
+        """The checks of a row of features, by the file that reads them."""
+        if "netglot_checking" not in sys.modules:
+            _load_beside("netglot_checking", request["checking"])
+        checking = sys.modules["netglot_checking"]
+        return checking.run(request["path"], request["variants"])
 
     def do_proofs(self, request):
         """Whether the clock can be believed: doubling, second barrier, no barrier.
@@ -783,6 +785,16 @@ def _cpus():
         return sorted(os.sched_getaffinity(0))
     except AttributeError:
         return None
+
+
+def _load_beside(name, path, folders=None):
+    """A file of netglot's that runs beside a framework, under a name of its own."""
+    spec = importlib.util.spec_from_file_location(
+        name, path, submodule_search_locations=folders
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
 
 
 def _load_program(path):

@@ -1,0 +1,235 @@
+"""What a probe is handed, and how its answers become records.
+
+Runs in the framework's interpreter: standard library and NumPy only, nothing of
+netglot, syntax of Python 3.6.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+_SHOWN = 300
+
+
+class No(Exception):
+    """The framework cannot; the text says what was tried."""
+
+
+class NotHere(Exception):
+    """This machine lacks something; the text says what."""
+
+
+class Check(object):
+    """The checks of one row in one framework.
+
+    ``@check("name")`` runs the function below it at once and compares what it returns
+    with what the row expects under that name: a number or an array within 1e-5, a
+    text as it is, or whatever a function of the row says of it. An exception of the
+    kinds in ``refused_by`` is the framework's refusal; any other is a fault of the
+    probe.
+    """
+
+    def __init__(self, expected):
+        """``expected``: name of a check -> value, or function that judges one."""
+        self.expected = expected
+        self.found = {}
+        self._now = None
+
+    def __call__(self, name, refused_by=()):
+        """The decorator."""
+        if name not in self.expected:
+            raise KeyError("the row has no check %r" % name)
+
+        def run(function):
+            record = self.found[name] = {"state": "error", "value": "", "notes": []}
+            self._now = record
+            begin = time.time()
+            try:
+                value = function()
+                record["value"] = _text(value)
+                if agrees(value, self.expected[name]):
+                    record["state"] = record.pop("way", "yes")
+                else:
+                    record["state"] = "no"
+                    record["notes"].append(_wrong(self.expected[name]))
+            except No as error:
+                record["state"] = "no"
+                record["notes"].append(str(error))
+            except NotHere as error:
+                record["state"] = "not here"
+                record["notes"].append(str(error))
+            except Exception as error:
+                told = "%s: %s" % (type(error).__name__, error)
+                if refused_by and isinstance(error, refused_by):
+                    record["state"] = "no"
+                    record["notes"].append("refused: " + told[:_SHOWN])
+                else:
+                    record["notes"].append(told[:_SHOWN])
+                    record["traceback"] = traceback.format_exc()
+            record.pop("way", None)
+            record["ms"] = 1000 * (time.time() - begin)
+            self._now = None
+            return function
+
+        return run
+
+    def note(self, text):
+        """Something worth knowing beside the value: a time, a size, a name."""
+        self._now["notes"].append(str(text))
+
+    def fallback(self, how):
+        """The value will be right, but not by the framework's own means."""
+        self._now["way"] = "fallback"
+        self._now["notes"].append(how)
+
+    def no(self, why):
+        """The framework cannot, for a reason that was just seen."""
+        raise No(why)
+
+    def lacks(self, name, why):
+        """The framework cannot, as ``name`` (``module.attribute``) is not in it.
+
+        Where it is, the probe is out of date: an error.
+        """
+        if _has(name):
+            raise AssertionError("%s is there: the probe is out of date" % name)
+        raise No("%s (there is no %s)" % (why, name))
+
+    def nothing(self, why, lacks):
+        """``lacks`` for every check of the row."""
+        for name in self.expected:
+            self(name)(lambda: self.lacks(lacks, why))
+
+    def not_here(self, what):
+        """This machine lacks ``what``."""
+        raise NotHere(what)
+
+    def command(self, *names):
+        """The path of the first of these commands that the machine has."""
+        for name in names:
+            path = shutil.which(name)
+            if path:
+                return path
+        raise NotHere("no command %s on the PATH" % " or ".join(names))
+
+    @contextlib.contextmanager
+    def folder(self):
+        """A folder that is gone afterwards."""
+        path = tempfile.mkdtemp(prefix="netglot-probe-")
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def seconds(self, function, repeats=5):
+        """The shortest of some runs of a function that waits for its result."""
+        taken = []
+        for _ in range(repeats):
+            begin = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - begin)
+        return min(taken)
+
+    def python(self, source, *arguments, **options):
+        """What another process of this interpreter prints; it must end well."""
+        variables = dict(os.environ, **options.get("variables", {}))
+        done = subprocess.run(
+            [sys.executable, "-c", inspect.cleandoc(source)] + list(arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=variables,
+            timeout=options.get("timeout", 120),
+        )
+        if done.returncode:
+            told = done.stderr.decode("utf-8", "replace").strip()[-_SHOWN:]
+            raise RuntimeError(
+                "another process ended with %d: %s" % (done.returncode, told)
+            )
+        return done.stdout.decode("utf-8", "replace").strip()
+
+
+def agrees(value, expected):
+    """Whether a value is what a row expects."""
+    if callable(expected):
+        return bool(expected(value))
+    if isinstance(expected, (str, bool)) or expected is None:
+        return value == expected
+    import numpy
+
+    found = numpy.asarray(value, dtype="float64")
+    wanted = numpy.asarray(expected, dtype="float64")
+    return found.shape == wanted.shape and bool(
+        numpy.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    )
+
+
+def run(path, variants):
+    """Runs the first of these variants that the file has; its answers by check."""
+    spec = importlib.util.spec_from_file_location("probe", path)
+    probe = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(probe)
+    finally:
+        sys.dont_write_bytecode = before
+    variant = next(name for name in variants if hasattr(probe, name))
+    check, printed = Check(probe.CHECKS), io.StringIO()
+    broken = ""
+    with contextlib.redirect_stdout(printed):
+        try:
+            getattr(probe, variant)(check)
+        except Exception:
+            # Outside of every check: what it has not come to is a fault as well.
+            broken = traceback.format_exc()
+    for name in probe.CHECKS:
+        if name not in check.found:
+            told = broken.strip().splitlines()[-1] if broken else "never looked at"
+            check.found[name] = {
+                "state": "error",
+                "value": "",
+                "notes": [told[:_SHOWN]],
+                "traceback": broken,
+                "ms": 0.0,
+            }
+    checks = [dict(check.found[name], name=name) for name in probe.CHECKS]
+    return {"variant": variant, "checks": checks, "printed": printed.getvalue()[-4000:]}
+
+
+def _has(name):
+    """Whether a module or an attribute of one is there."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ImportError:
+            continue
+        for part in parts[count:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def _text(value):
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (list, tuple)):
+        value = [v.item() if isinstance(v, numpy.generic) else v for v in value]
+    text = " ".join(str(value).split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _wrong(expected):
+    if callable(expected):
+        return "not what was asked for: " + (expected.__doc__ or "").strip()
+    return "expected " + _text(expected)

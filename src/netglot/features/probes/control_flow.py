@@ -1,0 +1,155 @@
+"""Control flow that depends on data.
+
+May a Python ``if`` look at a computed value? May a loop run until a value says stop,
+inside a compiled function, and is there a gradient through it?
+"""
+
+CHECKS = {
+    "an if that looks at a value": [2.0, -2.0],
+    "a compiled if": [2.0, -2.0],
+    # Doubled until it exceeds 100: 3 -> 192 in six turns, 30 -> 120 in two.
+    "a compiled loop of unknown length": [192.0, 120.0],
+    "its gradient": [64.0, 4.0],
+}
+
+
+def numpy(check):
+    from autograd import grad
+
+    def flipped(x):
+        return 2 * x if x > 0 else 2 * x * x * x
+
+    def doubled(x):
+        while x < 100:
+            x = 2 * x
+        return x
+
+    @check("an if that looks at a value")
+    def branch():
+        return [flipped(1.0), flipped(-1.0)]
+
+    @check("a compiled if")
+    def compiled():
+        check.lacks("autograd.jit", "autograd runs Python and compiles nothing")
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        check.lacks("autograd.jit", "autograd runs Python and compiles nothing")
+
+    @check("its gradient")
+    def gradient():
+        check.fallback("through the loop in Python, not compiled")
+        return [grad(doubled)(3.0), grad(doubled)(30.0)]
+
+
+def pytorch(check):
+    import torch
+
+    def flipped(x):
+        return 2 * x if x > 0 else 2 * x**3
+
+    @check("an if that looks at a value")
+    def branch():
+        return [flipped(torch.tensor(v)).item() for v in (1.0, -1.0)]
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def chosen(x):
+        return torch.cond(x > 0, lambda x: 2 * x, lambda x: 2 * x**3, (x,))
+
+    @check("a compiled if")
+    def compiled():
+        return [chosen(torch.tensor(v)).item() for v in (1.0, -1.0)]
+
+    @torch.jit.script
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        while bool(x < 100):
+            x = 2 * x
+        return x
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return [doubled(torch.tensor(v)).item() for v in (3.0, 30.0)]
+
+    @check("its gradient")
+    def gradient():
+        found = []
+        for value in (3.0, 30.0):
+            x = torch.tensor(value, requires_grad=True)
+            doubled(x).backward()
+            found.append(x.grad.item())
+        return found
+
+
+def jax(check):
+    import jax
+    from jax import lax
+
+    @check("an if that looks at a value")
+    def branch():
+        return [
+            float(2 * x if x > 0 else 2 * x**3) for x in map(jax.numpy.float32, (1, -1))
+        ]
+
+    @jax.jit
+    def chosen(x):
+        return lax.cond(x > 0, lambda x: 2 * x, lambda x: 2 * x**3, x)
+
+    @check("a compiled if")
+    def compiled():
+        return [float(chosen(1.0)), float(chosen(-1.0))]
+
+    @jax.jit
+    def doubled(x):
+        return lax.while_loop(lambda x: x < 100, lambda x: 2 * x, x)
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return [float(doubled(3.0)), float(doubled(30.0))]
+
+    # Forward mode goes through while_loop; reverse mode would have to keep every turn.
+    @check("its gradient")
+    def gradient():
+        try:
+            jax.grad(doubled)(3.0)
+        except ValueError as error:
+            check.note("jax.grad refuses: %s" % str(error).splitlines()[0])
+        check.note("jax.jacfwd does it")
+        return [float(jax.jacfwd(doubled)(v)) for v in (3.0, 30.0)]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    def flipped(x):
+        return 2 * x if x > 0 else 2 * x**3
+
+    @check("an if that looks at a value")
+    def branch():
+        return [float(flipped(tf.constant(v))) for v in (1.0, -1.0)]
+
+    compiled_flipped = tf.function(flipped)
+
+    @check("a compiled if")
+    def compiled():
+        return [float(compiled_flipped(tf.constant(v))) for v in (1.0, -1.0)]
+
+    @tf.function
+    def doubled(x):
+        while x < 100:
+            x = 2 * x
+        return x
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return [float(doubled(tf.constant(v))) for v in (3.0, 30.0)]
+
+    @check("its gradient")
+    def gradient():
+        found = []
+        for value in (3.0, 30.0):
+            x = tf.constant(value)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = doubled(x)
+            found.append(float(tape.gradient(y, x)))
+        return found

@@ -1,0 +1,198 @@
+"""Fills cells: one worker per framework, one cell at a time in it.
+
+A probe that raises is an error in its checks; one that ends, crashes or blocks its
+worker costs its own cell, and the next gets a new worker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from netglot import backends, places
+from netglot.features import cells, rows
+from netglot.features.cells import Cell, Check, State
+from netglot.features.rows import Row
+from netglot.runtime import envs, machine
+from netglot.runtime.jobs import Failure, Worker
+
+CHECKING = Path(__file__).parent / "checking.py"
+#: Frameworks that are asked at the same time.
+AT_ONCE = 2
+#: Threads of a framework while it is probed.
+THREADS = 1
+
+Watch = Callable[[str, Cell], None]
+
+
+def fill(
+    names: Sequence[str],
+    wanted: Sequence[Row],
+    *,
+    environments: Mapping[str, envs.Environment | envs.EnvError],
+    again: bool = False,
+    watch: Watch = lambda name, cell: None,
+) -> dict[tuple[str, str], Cell]:
+    """The cells of these rows for these frameworks, by row and framework.
+
+    What was found before is used again while probe, environment and machine are the
+    same, unless asked ``again``; errors and timeouts are never kept.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        columns = pool.map(
+            lambda name: _column(name, wanted, environments[name], again, watch), names
+        )
+    return {(cell.row, cell.framework): cell for column in columns for cell in column}
+
+
+def _column(
+    name: str,
+    wanted: Sequence[Row],
+    environment: envs.Environment | envs.EnvError,
+    again: bool,
+    watch: Watch,
+) -> list[Cell]:
+    found = []
+    with tempfile.TemporaryDirectory(prefix="netglot-features-") as folder:
+        column = _Column(name, environment, Path(folder))
+        try:
+            for row in wanted:
+                cell = column.cell(row, again)
+                watch(name, cell)
+                found.append(cell)
+        finally:
+            column.close()
+    return found
+
+
+class _Column:
+    """The cells of one framework, and its worker."""
+
+    def __init__(
+        self, name: str, environment: envs.Environment | envs.EnvError, folder: Path
+    ) -> None:
+        self.name = name
+        self.env = backends.get(name).env
+        self.environment = environment
+        self.folder = folder
+        self._worker: Worker | None = None
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    def cell(self, row: Row, again: bool) -> Cell:
+        variant = rows.variant(row, self.name)
+        if variant is None:
+            return Cell(row.name, self.name, "unasked")
+        if isinstance(self.environment, envs.EnvError):
+            lacks = isinstance(self.environment, envs.LackError)
+            state: State = "not here" if lacks else "error"
+            return Cell(row.name, self.name, state, log=str(self.environment))
+        key = self._key(row)
+        path = kept(self.name, row.name)
+        before = None if again else read(path)
+        if before is not None and before.key == key:
+            return before
+        cell = dataclasses.replace(self._ask(row, variant), key=key)
+        if cell.state not in ("error", "timeout"):
+            places.write_json(path, dataclasses.asdict(cell))
+        return cell
+
+    def _key(self, row: Row) -> str:
+        """What a kept answer depends on."""
+        assert isinstance(self.environment, envs.Environment)
+        parts = (
+            rows.probe(row.path).text,
+            CHECKING.read_text(),
+            self.environment.key,
+            repr(sorted(self.environment.versions.items())),
+            machine.cpu_model(),
+        )
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    def _ask(self, row: Row, variant: str) -> Cell:
+        assert isinstance(self.environment, envs.Environment)
+        probe = rows.probe(row.path)
+        worker = self._started(row, probe)
+        result = worker.ask(
+            "probe",
+            timeout=probe.timeout,
+            checking=str(CHECKING),
+            path=str(row.path),
+            variants=[variant],
+        )
+        common: dict[str, Any] = {
+            "source": f"{probe.question}\n\n{probe.functions[variant]}",
+            "versions": dict(self.environment.versions),
+            "machine": dataclasses.asdict(machine.describe()),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "log": "\n".join(worker.log_tail()),
+        }
+        if probe.alone:
+            worker.close()
+        if result.error is not None:
+            return self._failed(row, result.error, common)
+        checks = tuple(
+            Check(**{**check, "notes": tuple(check["notes"])})
+            for check in result.answer["checks"]
+        )
+        state, text = cells.of_checks(checks)
+        return Cell(
+            row.name,
+            self.name,
+            state,
+            text,
+            checks,
+            printed=result.answer["printed"],
+            ms=sum(check.ms for check in checks),
+            **common,
+        )
+
+    def _failed(self, row: Row, error: Failure, common: Mapping[str, Any]) -> Cell:
+        state: State = "timeout" if error.kind == "timeout" else "error"
+        told = error.traceback or error.message
+        log = "\n".join(part for part in (told, common["log"]) if part)
+        return Cell(row.name, self.name, state, error.kind, **{**common, "log": log})
+
+    def _started(self, row: Row, probe: rows.Probe) -> Worker:
+        """The framework's worker, or one for this probe alone."""
+        assert isinstance(self.environment, envs.Environment)
+        if not probe.alone and self._worker is not None and self._worker.alive:
+            return self._worker
+        env = self.env
+        if probe.variables:
+            env = dataclasses.replace(
+                env, variables={**env.variables, **probe.variables}
+            )
+        worker = Worker.start_for(
+            env,
+            self.environment,
+            log=self.folder / f"{self.name}-{row.name}.log",
+            threads=THREADS,
+            name=self.name,
+        )
+        if not probe.alone:
+            self._worker = worker
+        return worker
+
+
+def kept(framework: str, row: str) -> Path:
+    """Where the answer of a cell is kept."""
+    return places.cache("features") / framework / f"{row}.json"
+
+
+def read(path: Path) -> Cell | None:
+    """A kept cell; None where there is none that can be read."""
+    import json
+
+    try:
+        return cells.from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
