@@ -40,6 +40,12 @@ ORDER = (
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 #: Packages that only these files may import, because they are heavy or peculiar.
 RESERVED = {"autograd": {"reference.py"}}
+#: What runs in the framework's interpreter, or is handed a live model.
+ELSEWHERE = (
+    ROOT / "frontends/watch",
+    ROOT / "defaults/probes",
+    ROOT / "features/probes",
+)
 FRAMEWORKS = {"torch", "jax", "flax", "tensorflow", "keras", "optax", "mxnet"}
 
 
@@ -83,9 +89,7 @@ def test_no_framework_in_netglots_own_process() -> None:
         (str(path.relative_to(ROOT)), name)
         for path in _files()
         for name in _imports(path)
-        # These two run in the framework's interpreter, or are handed a live model.
-        if name.split(".")[0] in FRAMEWORKS
-        and path.parent not in (ROOT / "frontends" / "watch", ROOT / "defaults/probes")
+        if name.split(".")[0] in FRAMEWORKS and path.parent not in ELSEWHERE
     ]
     assert not wrong
 
@@ -93,17 +97,29 @@ def test_no_framework_in_netglots_own_process() -> None:
 def test_reserved_packages() -> None:
     for package, allowed in RESERVED.items():
         users = {
-            p.name for p in _files() for n in _imports(p) if n.split(".")[0] == package
+            path.name
+            for path in _files()
+            for name in _imports(path)
+            if name.split(".")[0] == package and path.parent not in ELSEWHERE
         }
         assert users <= allowed
 
 
-@pytest.mark.parametrize("place", ["runtime/worker.py", "frontends/watch"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "runtime/worker.py",
+        "frontends/watch",
+        "features/checking.py",
+        "features/probes",
+    ],
+)
 def test_what_runs_elsewhere_imports_nothing_of_netglot(place: str) -> None:
     path = ROOT / place
     files = [path] if path.is_file() else sorted(path.glob("*.py"))
     names = [name for file in files for name in _imports(file)]
-    assert names and not [name for name in names if name.startswith("netglot")]
+    assert names
+    assert not [name for name in names if name.startswith("netglot")]
 
 
 def test_help_loads_nothing_heavy() -> None:
