@@ -31,9 +31,10 @@ ORDER = (
     ("frontends",),
     ("backends",),
     ("runtime",),
-    ("check", "defaults", "features"),
+    ("check", "defaults"),
     ("writing",),
     ("race",),
+    ("features",),
     ("report",),
     ("cli", "testing"),
 )

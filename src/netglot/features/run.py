@@ -9,16 +9,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import inspect
+import json
 import tempfile
+import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import netglot
 from netglot import backends, places
-from netglot.features import cells, rows
+from netglot.features import cells, declared, own, rows
 from netglot.features.cells import Cell, Check, State
-from netglot.features.rows import Row
+from netglot.features.rows import Kind, Row
 from netglot.runtime import envs, machine
 from netglot.runtime.jobs import Failure, Worker
 
@@ -42,13 +47,21 @@ def fill(
     """The cells of these rows for these frameworks, by row and framework.
 
     What was found before is used again while probe, environment and machine are the
-    same, unless asked ``again``; errors and timeouts are never kept.
+    same, unless asked ``again``; errors and timeouts are never kept. What takes the
+    time of something (the rows of kind ``own``) is asked when all else has ended.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        columns = pool.map(
-            lambda name: _column(name, wanted, environments[name], again, watch), names
-        )
-    return {(cell.row, cell.framework): cell for column in columns for cell in column}
+
+    def columns(kinds: tuple[Kind, ...], at_once: int) -> list[Cell]:
+        chosen = [row for row in wanted if row.kind in kinds]
+        with ThreadPoolExecutor(at_once) as pool:
+            parts = pool.map(
+                lambda name: _column(name, chosen, environments[name], again, watch),
+                names,
+            )
+            return [cell for part in parts for cell in part]
+
+    found = columns(("declared", "probe"), AT_ONCE) + columns(("own",), 1)
+    return {(cell.row, cell.framework): cell for cell in found}
 
 
 def _column(
@@ -88,8 +101,10 @@ class _Column:
             self._worker.close()
 
     def cell(self, row: Row, again: bool) -> Cell:
+        if row.kind == "declared":
+            return declared.cell(row.name, self.name)
         variant = rows.variant(row, self.name)
-        if variant is None:
+        if row.kind == "probe" and variant is None:
             return Cell(row.name, self.name, "unasked")
         if isinstance(self.environment, envs.EnvError):
             lacks = isinstance(self.environment, envs.LackError)
@@ -100,7 +115,8 @@ class _Column:
         before = None if again else read(path)
         if before is not None and before.key == key:
             return before
-        cell = dataclasses.replace(self._ask(row, variant), key=key)
+        found = self._own(row) if variant is None else self._ask(row, variant)
+        cell = dataclasses.replace(found, key=key)
         if cell.state not in ("error", "timeout"):
             places.write_json(path, dataclasses.asdict(cell))
         return cell
@@ -108,9 +124,11 @@ class _Column:
     def _key(self, row: Row) -> str:
         """What a kept answer depends on."""
         assert isinstance(self.environment, envs.Environment)
+        asked = Path(own.__file__) if row.kind == "own" else row.path
         parts = (
-            rows.probe(row.path).text,
+            asked.read_text(),
             CHECKING.read_text(),
+            netglot.__version__,
             self.environment.key,
             repr(sorted(self.environment.versions.items())),
             machine.cpu_model(),
@@ -128,13 +146,8 @@ class _Column:
             path=str(row.path),
             variants=[variant],
         )
-        common: dict[str, Any] = {
-            "source": f"{probe.question}\n\n{probe.functions[variant]}",
-            "versions": dict(self.environment.versions),
-            "machine": dataclasses.asdict(machine.describe()),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "log": "\n".join(worker.log_tail()),
-        }
+        common = self._common(f"{probe.question}\n\n{probe.functions[variant]}")
+        common["log"] = "\n".join(worker.log_tail())
         if probe.alone:
             worker.close()
         if result.error is not None:
@@ -154,6 +167,30 @@ class _Column:
             ms=sum(check.ms for check in checks),
             **common,
         )
+
+    def _own(self, row: Row) -> Cell:
+        assert isinstance(self.environment, envs.Environment)
+        source = inspect.getsource(own.ANSWERS[row.name])
+        begin = time.perf_counter()
+        try:
+            state, text, checks = own.answer(row.name, self.name, self.environment)
+        except Exception:
+            told = traceback.format_exc()
+            return Cell(row.name, self.name, "error", **self._common(source), log=told)
+        ms = 1000 * (time.perf_counter() - begin)
+        return Cell(
+            row.name, self.name, state, text, checks, ms=ms, **self._common(source)
+        )
+
+    def _common(self, source: str) -> dict[str, Any]:
+        """What was asked, of what, where and when."""
+        assert isinstance(self.environment, envs.Environment)
+        return {
+            "source": source,
+            "versions": dict(self.environment.versions),
+            "machine": dataclasses.asdict(machine.describe()),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
 
     def _failed(self, row: Row, error: Failure, common: Mapping[str, Any]) -> Cell:
         state: State = "timeout" if error.kind == "timeout" else "error"
@@ -190,8 +227,6 @@ def kept(framework: str, row: str) -> Path:
 
 def read(path: Path) -> Cell | None:
     """A kept cell; None where there is none that can be read."""
-    import json
-
     try:
         return cells.from_json(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError):

@@ -115,7 +115,7 @@ class Environment:
     def version_of(self, env: Env) -> str:
         """The version of the framework itself; "" where it is not told."""
         versions = {_canonical(name): told for name, told in self.versions.items()}
-        for name in (_package(env.requirements[0]), *env.imports):
+        for name in (package_of(env.requirements[0]), *env.imports):
             if _canonical(name) in versions:
                 return versions[_canonical(name)]
         return ""
@@ -210,7 +210,7 @@ def with_version(env: Env, version: str) -> Env:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+!_-]*", version):
         raise UserError(f"{version!r} is not a version such as 2.12.1.")
-    asked = f"{_package(env.requirements[0])}=={version}"
+    asked = f"{package_of(env.requirements[0])}=={version}"
     if asked == env.requirements[0]:
         return env
     return replace(
@@ -371,7 +371,7 @@ def write_lock(env: Env, environment: Environment) -> Path:
     """
     if not env.lock:
         raise UserError(f"{env.requirements[0]} names no list of pins (Env.lock).")
-    asked = {_canonical(_package(r)) for r in env.requirements}
+    asked = {_canonical(package_of(r)) for r in env.requirements}
     lines = [
         "# Every package of this environment, as it was built and imported.",
         f"# python {'.'.join(environment.python.split('.')[:2])}",
@@ -390,7 +390,7 @@ def _silent(name: str, phase: str, line: str) -> None:
     """The progress of those who do not want to know."""
 
 
-def _package(requirement: str) -> str:
+def package_of(requirement: str) -> str:
     """``torch`` of ``torch==2.13.0``, ``mlx[cpu]`` of ``mlx[cpu]==0.32.0``."""
     match = re.match(r"\s*([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", requirement)
     if match is None:
@@ -523,10 +523,10 @@ def _build(
     steps.run("creating", [str(interpreter.path), "-I", "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "--no-input"]
     # What builds other packages has to be there before them.
-    tools = [r for r in env.requirements if _canonical(_package(r)) in _TOOLS]
+    tools = [r for r in env.requirements if _canonical(package_of(r)) in _TOOLS]
     others = [r for r in env.requirements if r not in tools]
-    asked = {_canonical(_package(r)) for r in tools}
-    newer = [r for r in _OLD_TOOLS.get(spec.python, ()) if _package(r) not in asked]
+    asked = {_canonical(package_of(r)) for r in tools}
+    newer = [r for r in _OLD_TOOLS.get(spec.python, ()) if package_of(r) not in asked]
     if newer:
         steps.run("installing", [*pip, *newer])
     constraints: list[str] = []
