@@ -19,6 +19,7 @@ VERBS = (
     "race",
     "report",
     "defaults",
+    "features",
     "env",
     "data",
 )

@@ -36,6 +36,20 @@ def building() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def filling(rows: int) -> Iterator[Any]:
+    """The progress of a table of features with so many rows."""
+    done: dict[str, int] = {}
+    board = _Board(quiet=not sys.stderr.isatty())
+
+    def watch(name: str, cell: Any) -> None:
+        done[name] = done.get(name, 0) + 1
+        board(name, "cell", cell=cell, share=done[name] / rows)
+
+    with board:
+        yield watch
+
+
+@contextlib.contextmanager
 def watching(quiet: bool, runs: str = "1") -> Iterator[Any]:
     """The progress of a check or of a race of so many ``runs``: ``lineup.Watch``."""
     board = _Board(quiet, runs)
@@ -89,6 +103,8 @@ class _Board:
             return str(details["phase"]), str(details.get("line", "")).strip(), 0.0
         if event == "gate":
             return "comparing", "with the reference", 0.0
+        if event == "cell":
+            return details["cell"].state, details["cell"].row, details["share"]
         if event == "judged":
             verdict = details["verdict"]
             stage = "equal" if verdict.equal else "NOT EQUAL"

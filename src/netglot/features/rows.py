@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from netglot import backends
 from netglot.errors import unknown
@@ -158,56 +158,65 @@ def variants(framework: str) -> tuple[str, ...]:
 class Probe:
     """What a file of a probe says without being run.
 
-    ``alone``: it changes what other probes would see, and gets a process of its own.
-    ``variables`` are set in that process.
+    ``sources`` has for each variant the file without the other variants. ``alone``: it
+    changes what other probes would see, and gets a process of its own. ``variables``
+    are set in that process.
     """
 
-    question: str
-    functions: Mapping[str, str]
+    sources: Mapping[str, str]
     timeout: float
     alone: bool
     variables: Mapping[str, str]
-    text: str
 
 
 @functools.cache
 def probe(path: Path) -> Probe:
-    """Reads the file of a probe: its question, and the source of each variant."""
+    """Reads the file of a probe; raises ``SyntaxError`` where it is none."""
     text = path.read_text()
     tree = ast.parse(text)
-    said = {
-        target.id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name) and target.id in ("TIMEOUT", "VARIABLES")
-    }
-    functions = {
-        node.name: ast.get_source_segment(text, node) or ""
+    said: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name in ("TIMEOUT", "ALONE", "VARIABLES"):
+                said[name] = ast.literal_eval(node.value)
+    variables = dict(said.get("VARIABLES", {}))
+    return Probe(
+        {name: _without(text, tree, name) for name in _variants(tree)},
+        float(said.get("TIMEOUT", TIMEOUT)),
+        bool(said.get("ALONE") or variables),
+        variables,
+    )
+
+
+def _variants(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    """The functions that answer for a framework: those that are handed a ``check``."""
+    return {
+        node.name: node
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
+        and [argument.arg for argument in node.args.args] == ["check"]
+        and not node.name.startswith("_")
     }
-    variables = dict(said.get("VARIABLES", {}))
-    alone = "ALONE" in {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    return Probe(
-        ast.get_docstring(tree) or "",
-        functions,
-        float(said.get("TIMEOUT", TIMEOUT)),
-        alone or bool(variables),
-        variables,
-        text,
-    )
+
+
+def _without(text: str, tree: ast.Module, kept: str) -> str:
+    """A file without its variants but one."""
+    lines = text.splitlines()
+    for name, node in _variants(tree).items():
+        if name != kept:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            for at in range(first - 1, node.end_lineno or first):
+                lines[at] = "\0"
+    found = "\n".join(line for line in lines if line != "\0")
+    while "\n\n\n\n" in found:
+        found = found.replace("\n\n\n\n", "\n\n\n")
+    return found.rstrip() + "\n"
 
 
 def variant(row: Row, framework: str) -> str | None:
     """The function that answers for a framework; None where nobody has written one."""
     if not row.path.exists():
         return None
-    functions = probe(row.path).functions
-    return next((name for name in variants(framework) if name in functions), None)
+    known = probe(row.path).sources
+    return next((name for name in variants(framework) if name in known), None)

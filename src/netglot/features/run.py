@@ -146,7 +146,7 @@ class _Column:
             path=str(row.path),
             variants=[variant],
         )
-        common = self._common(f"{probe.question}\n\n{probe.functions[variant]}")
+        common = self._common(probe.sources[variant])
         common["log"] = "\n".join(worker.log_tail())
         if probe.alone:
             worker.close()
@@ -185,9 +185,11 @@ class _Column:
     def _common(self, source: str) -> dict[str, Any]:
         """What was asked, of what, where and when."""
         assert isinstance(self.environment, envs.Environment)
+        asked = {envs.package_of(text).lower() for text in self.env.requirements}
+        versions = self.environment.versions
         return {
             "source": source,
-            "versions": dict(self.environment.versions),
+            "versions": {name: v for name, v in versions.items() if name in asked},
             "machine": dataclasses.asdict(machine.describe()),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
