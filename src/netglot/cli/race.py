@@ -11,6 +11,9 @@ import click
 from netglot.cli.options import runs_programs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netglot.race import series
     from netglot.race.settings import Settings
 
 
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
     default=True,
     help="The same initial weights for all, or each framework's own. [same]",
 )
+@click.option(
+    "--grow",
+    type=click.Choice(["depth", "width"]),
+    help="Instead of a workload: networks that grow, and how time and memory follow.",
+)
+@click.option("--sizes", help="With --grow: by commas. [2,8,32,128; 64,...,2048]")
 @click.option("--out", type=click.Path(path_type=Path), help="The race's folder.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with a race.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -44,6 +53,8 @@ def command(
     epochs: int | None,
     limit: int | None,
     same: bool,
+    grow: str | None,
+    sizes: str | None,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -54,26 +65,33 @@ def command(
     Each program is first compared with the reference (scores, loss, ten optimizer
     steps); then every run has a process of its own. Writes records, tables and plots.
     `netglot race ancestors` races the tables of earlier projects, in the frameworks
-    that those named, and shows theirs beside ours.
+    that those named, and shows theirs beside ours. `netglot race --grow depth` races
+    networks of 2 to 128 layers.
     """
     from netglot.cli.live import watching
     from netglot.cli.options import programs_settings
     from netglot.errors import UserError
-    from netglot.race import ancestors
+    from netglot.race import ancestors, growth, series
     from netglot.race.engine import race, settings_of
     from netglot.race.settings import Settings
     from netglot.report.files import write_report
     from netglot.report.terminal import show_race
 
-    labels = None
-    if resume and (asked := ancestors.begun(resume)):
-        workload, labels = ancestors.NAME, asked["labels"]
-        settings = ancestors.settings_from(asked, resume)
+    tables: Sequence[series.Table] = ()
+    if sizes and not grow:
+        raise UserError("--sizes is for --grow depth or --grow width.")
+    if resume and (asked := series.begun(resume)):
+        settings, tables = series.settings_from(asked, resume)
     elif resume:
         settings = settings_of(resume)
-    elif workload is None:
-        raise UserError("Name a workload to race; `netglot workloads` lists them.")
+    elif (workload is None) == (grow is None):
+        raise UserError(
+            "Name a workload to race, or --grow depth; `netglot workloads` lists them."
+        )
     else:
+        workload = growth.name_of(grow) if grow else str(workload)
+        if grow:
+            epochs, limit = epochs or 1, limit or growth.LIMIT
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         stem = Path(workload.partition(":")[0]).stem if ".py" in workload else workload
         settings = Settings(
@@ -87,17 +105,19 @@ def command(
             at_most=at_most,
             **programs_settings(given),
         )
-        if workload == ancestors.NAME and given["labels"]:
-            labels = settings.labels
-        if out and ((out / "race.json").exists() or ancestors.begun(out)):
+        if out and ((out / "race.json").exists() or series.begun(out)):
             raise UserError(
                 f"{out} holds a race already: go on with it by --resume {out}, or name "
                 "another folder."
             )
-    if workload == ancestors.NAME:
-        if not resume:
-            ancestors.begin(settings, labels)
-        return _ancestors(settings, labels, as_json)
+        if workload == ancestors.NAME:
+            tables = ancestors.tables(settings.labels if given["labels"] else None)
+        elif grow:
+            tables = growth.tables(grow, settings.labels, _sizes(sizes))
+        if tables:
+            series.begin(settings, tables)
+    if tables:
+        return _series(settings, tables, as_json)
     runs = f"at most {settings.at_most}" if settings.until else str(settings.repeats)
     try:
         with watching(quiet=as_json, runs=runs) as watch:
@@ -118,10 +138,19 @@ def command(
     return 0 if outcome.clean else 1
 
 
-def _ancestors(
-    settings: Settings, labels: tuple[str, ...] | None, as_json: bool
-) -> int:
-    """Table after table; one that cannot be raced does not stop the others."""
+def _sizes(text: str | None) -> list[int]:
+    from netglot.errors import UserError
+
+    try:
+        return sorted({int(size) for size in text.split(",")}) if text else []
+    except ValueError:
+        raise UserError(
+            f"--sizes {text}: whole numbers by commas are wanted."
+        ) from None
+
+
+def _series(settings: Settings, tables: Sequence[series.Table], as_json: bool) -> int:
+    """Race after race; one that cannot be raced does not stop the others."""
     import json
 
     from rich.console import Console
@@ -129,17 +158,18 @@ def _ancestors(
     from netglot import places
     from netglot.cli.live import watching
     from netglot.errors import UserError
-    from netglot.race import ancestors
-    from netglot.report import ancestors as report
+    from netglot.race import ancestors, series
+    from netglot.report import ancestors as beside
+    from netglot.report import growth
     from netglot.report.files import write_report
 
     summaries, failed, clean = [], {}, True
-    for table in ancestors.tables(labels):
+    for table in tables:
         if not as_json:
             click.echo(f"{table.workload}: {', '.join(table.labels)}", err=True)
         try:
             with watching(quiet=as_json, runs=str(settings.repeats)) as watch:
-                clean &= ancestors.race_one(settings, table, watch).clean
+                clean &= series.race_one(settings, table, watch).clean
         except UserError as error:
             failed[table.workload], clean = str(error), False
             continue
@@ -151,13 +181,23 @@ def _ancestors(
             )
             return 130
         summaries.append(write_report(settings.out / table.workload))
-    places.write_text(settings.out / "report.md", report.markdown(summaries, failed))
+    out, what = settings.out, settings.workload.rpartition("-")[2]
+    if settings.workload == ancestors.NAME:
+        content = beside.as_json(summaries, failed)
+        places.write_text(out / "report.md", beside.markdown(summaries, failed))
+        shown = [beside.table(summary) for summary in summaries]
+    else:
+        content = growth.as_json(what, summaries, failed)
+        places.write_text(out / "report.md", growth.markdown(what, summaries, failed))
+        places.write_bytes(out / "growth.png", growth.picture(what, summaries))
+        places.write_json(out / "report.json", content)
+        shown = [growth.tables(what, summaries)]
     if as_json:
-        click.echo(json.dumps(report.as_json(summaries, failed), indent=1))
+        click.echo(json.dumps(content, indent=1))
         return 0 if clean else 1
-    for summary in summaries:
-        Console().print(report.table(summary))
+    for part in shown:
+        Console().print(part)
     for task, why in failed.items():
         click.echo(f"{task}: {why}", err=True)
-    click.echo(f"Records, plots and pages: {settings.out} (report.md)")
+    click.echo(f"Records, plots and pages: {out} (report.md)")
     return 0 if clean else 1

@@ -23,20 +23,29 @@ DARK = Look("#16181d", "#e6e6e6", "#3a3f49")
 
 def figure(width: float, height: float, look: Look) -> tuple[Any, Any]:
     """A figure and its axes, without a window and without pyplot's global state."""
+    figure, (axes,) = panels(width, height, 1, look)
+    return figure, axes
+
+
+def panels(width: float, height: float, count: int, look: Look) -> tuple[Any, Any]:
+    """A figure and the axes of so many panels side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=look.paper)
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor=look.paper)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(look.faint)
-    axes.tick_params(colors=look.ink, labelsize=9)
-    axes.xaxis.label.set(color=look.ink, size=10)
-    axes.yaxis.label.set(color=look.ink, size=10)
-    return figure, axes
+    found = []
+    for index in range(count):
+        axes = figure.add_subplot(1, count, index + 1, facecolor=look.paper)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(look.faint)
+        axes.tick_params(colors=look.ink, labelsize=9)
+        axes.xaxis.label.set(color=look.ink, size=10)
+        axes.yaxis.label.set(color=look.ink, size=10)
+        found.append(axes)
+    return figure, found
 
 
 def title(figure: Any, text: str, look: Look) -> None:

@@ -75,13 +75,13 @@ def loss(summary: Summary, look: figures.Look = figures.LIGHT) -> bytes | None:
     ends = [times[-1] for _, times, _ in drawn if times[-1] > 0]
     if ends and max(ends) / min(ends) > WIDE:
         axes.set_xscale("log")
-        _plain_numbers(axes.xaxis)
+        plain_numbers(axes.xaxis)
     else:
         axes.set_xlim(left=0)
     finite = [v for _, _, values in drawn for v in values if math.isfinite(v) and v > 0]
     if finite and max(finite) / min(finite) > WIDE:
         axes.set_yscale("log")
-        _plain_numbers(axes.yaxis)
+        plain_numbers(axes.yaxis)
     axes.set_xlabel("seconds of training, compilation included")
     axes.set_ylabel("training loss, smoothed")
     axes.grid(True, color=look.faint, linewidth=0.6)
@@ -180,7 +180,7 @@ def _before(row: Row, title: str) -> float:
     return sum(row.phases.get(t, 0.0) for t in earlier)
 
 
-def _plain_numbers(axis: Any) -> None:
+def plain_numbers(axis: Any) -> None:
     """0.1, 2 and 50 instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -74,17 +74,26 @@ def names() -> list[str]:
 def get(name: str) -> Workload:
     """A workload by name, or from a user's file: ``net.py`` or ``net.py:function``.
 
-    The file's function (``workload`` unless named) takes nothing and returns a
+    ``mnist-depth-16`` and ``mnist-width-512`` are as deep or as wide as they say. The
+    file's function (``workload`` unless named) takes nothing and returns a
     ``Workload``. Raises ``UserError`` for an unknown name or a file without one.
     """
     if ".py" in name:
         return _from_file(name)
+    family, _, size = name.rpartition("-")
+    if family in GROWING and size.isdigit():
+        from netglot.workloads import growing
+
+        return growing.workload(family, int(size))
     if name not in _FILES:
         raise unknown("workload", name, _FILES)
     module = importlib.import_module(f"netglot.workloads.{_FILES[name]}")
     workload: Workload = module.WORKLOADS[name]()
     return workload
 
+
+#: Families of workloads of any size: ``mnist-depth-16``.
+GROWING = ("mnist-depth", "mnist-width")
 
 _FILES = {
     "mnist-fcn": "mnist",
