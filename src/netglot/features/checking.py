@@ -11,6 +11,7 @@ import inspect
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -141,21 +142,83 @@ class Check(object):
 
     def python(self, source, *arguments, **options):
         """What another process of this interpreter prints; it must end well."""
-        variables = dict(os.environ, **options.get("variables", {}))
-        done = subprocess.run(
-            [sys.executable, "-c", inspect.cleandoc(source)] + list(arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables,
-            timeout=options.get("timeout", 120),
-        )
-        if done.returncode:
-            told = done.stderr.decode("utf-8", "replace").strip()[-_SHOWN:]
-            raise RuntimeError(
-                "another process ended with %d: %s" % (done.returncode, told)
-            )
-        return done.stdout.decode("utf-8", "replace").strip()
+        (told,) = self.processes(1, source, *arguments, **options)
+        return told
+
+    def processes(self, count, source, *arguments, **options):
+        """What so many processes of this interpreter print that run side by side.
+
+        Each has ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT`` in its
+        environment, as launchers of distributed training set them, ``PORTS`` (a free
+        one for each, by commas), and the options' ``variables``.
+        """
+        ports = _free_ports(count)
+        started = []
+        with self.folder() as folder, contextlib.ExitStack() as opened:
+            try:
+                for rank in range(count):
+                    variables = dict(os.environ, **options.get("variables", {}))
+                    if count > 1:
+                        variables.update(
+                            RANK=str(rank),
+                            LOCAL_RANK=str(rank),
+                            WORLD_SIZE=str(count),
+                            MASTER_ADDR="127.0.0.1",
+                            MASTER_PORT=ports[0],
+                            PORTS=",".join(ports),
+                        )
+                    # In files: a process that waits for a pipe waits for all.
+                    files = [
+                        opened.enter_context(tempfile.TemporaryFile(dir=folder))
+                        for _ in range(2)
+                    ]
+                    process = subprocess.Popen(
+                        [sys.executable, "-c", inspect.cleandoc(source)]
+                        + list(arguments),
+                        stdin=subprocess.DEVNULL,
+                        stdout=files[0],
+                        stderr=files[1],
+                        env=variables,
+                    )
+                    started.append((process, files))
+                return self._ended(started, options.get("timeout", 100))
+            finally:
+                for process, _ in started:
+                    if process.poll() is None:
+                        process.kill()
+                        process.wait()
+
+    def _ended(self, started, timeout):
+        """What they printed, when all have ended, or one has failed."""
+        until = time.time() + timeout
+        while True:
+            states = [process.poll() for process, _ in started]
+            for state, (_, (_, err)) in zip(states, started):
+                if state:
+                    err.seek(0)
+                    told = err.read().decode("utf-8", "replace").strip()[-_SHOWN:]
+                    raise RuntimeError("a process ended with %d: %s" % (state, told))
+            if None not in states:
+                break
+            if time.time() > until:
+                raise RuntimeError("the processes took more than %d s" % timeout)
+            time.sleep(0.02)
+        printed = []
+        for _, (out, _) in started:
+            out.seek(0)
+            printed.append(out.read().decode("utf-8", "replace").strip())
+        return printed
+
+
+def _free_ports(count):
+    asked = [socket.socket() for _ in range(count)]
+    try:
+        for each in asked:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in asked]
+    finally:
+        for each in asked:
+            each.close()
 
 
 def agrees(value, expected):
