@@ -2,7 +2,9 @@
 
 A framework that has no float64 is judged in float32, by what that does to the
 reference. What a backend cannot say is read from the ``GapError`` that it raises: such
-a case is skipped with the reason, and the table of gaps is the sum of them.
+a case is skipped with the reason, and the table of gaps is the sum of them. Where an
+environment only runs programs forward, that is what is compared, and a test of its own
+is skipped with the reason why nothing is trained there.
 """
 
 from __future__ import annotations
@@ -183,8 +185,31 @@ def test_case(
     worker = _worker(name, workers, tmp_path, "hurried")
     weights = _weights(case, program.graph)
     batches = _batches(case, program.graph)
-    verdict = gate(program, backend, worker, weights, batches, folder=tmp_path)
+    verdict = gate(
+        program,
+        backend,
+        worker,
+        weights,
+        batches,
+        not_here=backend.env.forward_only,
+        folder=tmp_path,
+    )
+    if verdict.error and verdict.not_here:
+        pytest.skip(verdict.not_here)
     assert verdict.equal, _explain(verdict)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=marks.of(name))
+        for name in backends.names()
+        if backends.get(name).env.forward_only
+    ],
+)
+def test_training(name: str) -> None:
+    """Gradients and optimizer steps of what is only run forward are not compared."""
+    pytest.skip(backends.get(name).env.forward_only)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +291,7 @@ def test_workload(
         weights,
         batches,
         expected=expected,
+        not_here=backend.env.forward_only,
         folder=tmp_path,
     )
     assert verdict.equal, _explain(verdict)

@@ -23,12 +23,13 @@ class Shim:
     ``name`` is that of a file in ``runtime/shims/``, ``reason`` says what it is for. A
     shim of the ``build`` is run once, when everything is installed, with the folder of
     the environment as its argument; one of the ``start`` is imported whenever the
-    environment's Python starts.
+    environment's Python starts; a ``package`` is a folder of that name, for programs to
+    import.
     """
 
     name: str
     reason: str
-    when: Literal["build", "start"] = "start"
+    when: Literal["build", "start", "package"] = "start"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Env:
     sooner and run slower: for small networks that are run once. ``forget`` names a
     function (``module:function``) that has to be called between two programs in one
     process; ``alone`` says that nothing helps, and each needs a process.
+    ``forward_only`` says why nothing is trained in it, where that is so: programs are
+    written whole, and only what they compute forward is judged there.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -82,6 +85,7 @@ class Env:
     hurry: Mapping[str, str] = field(default_factory=dict)
     forget: str = ""
     alone: bool = False
+    forward_only: str = ""
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
     shims: tuple[Shim, ...] = ()
@@ -130,7 +134,8 @@ class Site:
     will hold the result. ``object`` is the text by which the layer object or the
     weights of this node are reached. ``activation`` is the text of a fused activation,
     or ``None``. ``in_block``: whether the node stands in a block, which may be used
-    many times.
+    many times. ``before`` is the operation that makes the one input, where nothing else
+    reads that; ``readers`` are those that read the outputs.
     """
 
     op: Any
@@ -145,6 +150,8 @@ class Site:
     recipe: Recipe | None
     dtype: str = "float32"
     in_block: bool = False
+    before: Op | None = None
+    readers: tuple[Op, ...] = ()
 
     @property
     def x(self) -> Expression:
@@ -265,7 +272,8 @@ class Backend:
     one input; where it is not ``x`` it keeps its value to the end. ``margin`` is
     the indentation of a network's lines, ``make_margin`` that of the lines that make
     its layers, where it is another. ``inside`` takes the place of ``separator`` after
-    the name of a block.
+    the name of a block. ``variable`` makes of the name of a node outside of blocks the
+    variable that holds its value, where each has one of its own.
     """
 
     # facts
@@ -307,6 +315,7 @@ class Backend:
     margin: int = 8
     make_margin: int = 0
     inside: str = ""
+    variable: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)

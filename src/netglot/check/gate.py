@@ -9,6 +9,7 @@ times in ways that differ by rounding alone.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,13 +47,16 @@ class Verdict:
     """Whether a program is equal to its definition, and everything compared.
 
     ``error`` says in words why nothing could be compared; ``forms`` in which forms of
-    its operations and optimizer the program and the reference were compared.
+    its operations and optimizer the program and the reference were compared;
+    ``not_here`` what was not compared and why: its training where its environment only
+    runs it forward, or all of it where that lacks a part of its framework.
     """
 
     equal: bool
     differences: tuple[Difference, ...] = ()
     error: str = ""
     forms: Mapping[str, str] | None = None
+    not_here: str = ""
 
     @property
     def worst(self) -> Difference | None:
@@ -72,6 +76,7 @@ class Verdict:
             tuple(d for verdict in verdicts for d in verdict.differences),
             "\n".join(verdict.error for verdict in verdicts if verdict.error),
             verdicts[0].forms,
+            verdicts[0].not_here,
         )
 
     def __str__(self) -> str:
@@ -79,7 +84,8 @@ class Verdict:
         if self.error:
             return self.error.splitlines()[0]
         if self.equal:
-            return f"equal: {self.worst}" if self.worst else "equal"
+            equal = f"equal: {self.worst}" if self.worst else "equal"
+            return f"forward {equal}; {self.not_here}" if self.not_here else equal
         count = sum(not d.equal for d in self.differences)
         return f"{self.first} ({count} of {len(self.differences)} differ)"
 
@@ -88,6 +94,8 @@ class Verdict:
 Step = tuple[float, Mapping[str, np.ndarray]]
 Steps = tuple[Step, ...]
 _LOSS, _ALL = "loss", "all weights"
+#: What an environment raises where it lacks a part of its framework.
+NOT_HERE = "NotHere"
 
 
 class Rounding:
@@ -215,6 +223,7 @@ def gate(
     batches: Batches,
     *,
     expected: Callable[[], Answer] | None = None,
+    not_here: str = "",
     folder: Path | None = None,
     timeout: float | None = None,
 ) -> Verdict:
@@ -222,20 +231,26 @@ def gate(
 
     ``weights`` are the graph's initial weights by path; ``batches`` complete batches in
     canonical axes, one per optimizer step. ``expected`` gives the reference's answer,
-    where it may have been computed before for a program of the same form. Files go into
-    ``folder``.
+    where it may have been computed before for a program of the same form. ``not_here``
+    says why the worker's environment cannot train: then a network that would be is
+    compared forward alone. Files go into ``folder``.
     """
+    not_here = not_here if program.recipe else ""
+    if not_here:
+        program = dataclasses.replace(program, recipe=None)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
         place.mkdir(parents=True, exist_ok=True)
         result = _ask(program, backend, worker, weights, batches, place, timeout)
         if not result.ok:
             message = result.error.message if result.error else "no answer"
-            return Verdict(False, error=message, forms=program.forms)
+            if result.error and result.error.type == NOT_HERE:
+                not_here = message
+            return Verdict(False, (), message, program.forms, not_here)
         wanted = expected() if expected else answer(program, weights, batches)
         differences = tuple(_compare(program, backend, wanted, result, place))
     equal = all(difference.equal for difference in differences)
-    return Verdict(equal, differences, forms=program.forms)
+    return Verdict(equal, differences, "", program.forms, not_here)
 
 
 def _ask(
@@ -315,7 +330,8 @@ def _compare(
         for what, own, wanted in _outputs(program.graph, scores, expected.scores)
     ]
     losses = result.answer.get("losses", [])
-    for number, wanted in enumerate(expected.steps, start=1):
+    taken = expected.steps if program.recipe else ()
+    for number, wanted in enumerate(taken, start=1):
         with np.load(place / "steps" / f"step_{number}.npz") as arrays:
             own = from_program(program, arrays)
         for what, size in _distances((losses[number - 1], own), wanted):

@@ -158,6 +158,7 @@ class Gatekeeper:
             weights,
             given,
             expected=lambda: self._answer(exam, program, weights, given),
+            not_here=environment.not_trained(entry.env),
             timeout=self.settings.timeout,
         )
         if not verdict.error:

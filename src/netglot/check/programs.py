@@ -25,8 +25,10 @@ FEW = 8
 class Checked:
     """What was found of a framework; no verdict where it could not take part.
 
-    ``status`` is ``equal``, ``different``, ``failed`` (it raised, or hung), ``gap`` (it
-    cannot say the network) or ``lacking`` (no environment); ``error`` says why.
+    ``status`` is ``equal``, ``different``, ``forward`` (equal as far as it was run: its
+    environment does not train), ``failed`` (it raised, or hung), ``gap`` (it cannot say
+    the network) or ``lacking`` (no environment, or not a whole one); ``error`` says
+    why.
     """
 
     label: str
@@ -118,13 +120,16 @@ def check_programs(
 
     for start in line_up(settings, workload, chosen, keeper.judge, out, watch):
         verdict, entry = start.verdict, start.entry
-        status = "equal" if verdict.equal else "different"
+        equal = "forward" if verdict.not_here else "equal"
+        status = equal if verdict.equal else "different"
+        if verdict.error:
+            status = "lacking" if verdict.not_here else "failed"
         found[entry.label] = Checked(
             entry.label,
             entry.backend.title,
             start.environment.version_of(entry.env),
-            "failed" if verdict.error else status,
-            verdict.error,
+            status,
+            verdict.error or verdict.not_here,
             verdict,
         )
     return Report(

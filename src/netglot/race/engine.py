@@ -184,10 +184,15 @@ class _Runner:
         starts = line_up(
             self.settings, self.workload, chosen, keeper.judge, self.out, self.watch
         )
+        taking_part = []
         for start in starts:
             self.clean = self.clean and start.verdict.equal
             self.lay_out(start.entry, start.program)
-        return starts
+            if start.verdict.not_here:
+                self.out(start.entry, "not here", start.verdict.not_here)
+            else:
+                taking_part.append(start)
+        return taking_part
 
     def lay_out(self, entry: Entry, program: Program) -> None:
         """The program and its initial weights as files of the race."""

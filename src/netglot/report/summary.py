@@ -520,6 +520,7 @@ _STATUS = {
     "memory": "out of memory",
     "lacking": "no environment",
     "gap": "cannot be written",
+    "not here": "not trained here",
     "interrupted": "interrupted",
     "pending": "not run",
 }

@@ -73,9 +73,9 @@ def _table(report: Report) -> RenderableType:
         found = item.verdict.differences if item.verdict else ()
         rows = [_row(found, dtype, groups) for dtype in ("float32", "float64")]
         rows = [row for row in rows if any(row[1:])] or [[""] * (1 + len(groups))]
-        equal = item.status == "equal"
-        said = item.status if equal else item.status.upper()
-        verdict = Text(said, "green" if equal else "red")
+        color = {"equal": "green", "forward": "yellow"}.get(item.status, "red")
+        said = item.status.upper() if color == "red" else item.status
+        verdict = Text(said, color)
         for number, row in enumerate(rows):
             # The name once, however many precisions there are.
             first = (item.title, item.version, verdict) if number == 0 else ("", "", "")

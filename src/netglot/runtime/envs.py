@@ -120,6 +120,10 @@ class Environment:
                 return versions[_canonical(name)]
         return ""
 
+    def not_trained(self, env: Env) -> str:
+        """Why nothing is trained in it; "" where it is, as in one of the user's own."""
+        return env.forward_only if self.provider == "venv" else ""
+
 
 @dataclass(frozen=True)
 class State:
