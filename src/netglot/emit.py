@@ -255,8 +255,12 @@ class _Writer:
             end = i + 1 if fused else i
             live = {variables[v] for v in variables if last_use.get(v, -1) > end}
             live |= kept
-            target = _variable(node, variables, live, taken)
-            if len(outputs_of) > 1:
+            named = None if in_block else self.backend.variable
+            if named and not isinstance(node.op, Call):
+                target = ", ".join(named(name) for name in _names(node, outputs_of))
+            else:
+                target = _variable(node, variables, live, taken)
+            if len(outputs_of) > 1 and not named:
                 target = ", ".join(_identifier(name, taken) for name in outputs_of)
             site = Site(
                 _Watch(self._called(node.op)),
@@ -271,6 +275,8 @@ class _Writer:
                 self.recipe,
                 self.dtype,
                 in_block,
+                _before(nodes, i, uses),
+                tuple(n.op for n in nodes if set(n.inputs) & set(outputs_of)),
             )
             # An activation is written around the layer that it follows.
             before = written[-1] if written else None
@@ -306,6 +312,9 @@ class _Writer:
             if result is None:
                 result = "None"
             names = (node.name, fused.name) if fused else (node.name,)
+            if written and written[-1].silent:
+                # What is not written is part of what reads it.
+                names = (*written.pop().nodes, *names)
             written.append(
                 _Written(
                     names,
@@ -315,11 +324,11 @@ class _Writer:
                     not isinstance(result, Statements) and not fused,
                 )
             )
-            for value in outputs_of:
-                variables[value] = (
-                    target if len(outputs_of) == 1 else _identifier(value, taken)
-                )
-            if isinstance(result, Statements) and _used_next(nodes, end, uses):
+            for value, variable in zip(outputs_of, target.split(", "), strict=True):
+                variables[value] = variable
+            if isinstance(result, Statements) and (
+                named or _used_next(nodes, end, uses)
+            ):
                 # ``h[-1]`` is read where it stands.
                 variables[outputs_of[0]] = inline(result.value)
                 written[-1] = dataclasses.replace(written[-1], keep=False)
@@ -438,6 +447,10 @@ class _Written:
     def statements(self) -> bool:
         return isinstance(self.expression, Statements)
 
+    @property
+    def silent(self) -> bool:
+        return self.statements and not self.expression.lines and not self.keep
+
     def lines(self, margin: int) -> list[Line]:
         node = " ".join(self.nodes)
         if isinstance(self.expression, Statements):
@@ -454,6 +467,18 @@ def _fit(prefix: str, expression: Expression, margin: int) -> list[str]:
     """Lines that fit once they are indented by so many columns."""
     lines = layout(" " * margin + prefix, expression)
     return [line[margin:] for line in lines]
+
+
+def _names(node: Node, values: Sequence[str]) -> Sequence[str]:
+    """A value is called as its node, or by its own name where a node has several."""
+    return (node.name,) if len(values) == 1 else values
+
+
+def _before(nodes: Sequence[Node], i: int, uses: Mapping[str, int]) -> Op | None:
+    """What makes the value that node i alone reads, where it reads one."""
+    if len(nodes[i].inputs) != 1 or uses[nodes[i].inputs[0]] != 1:
+        return None
+    return next((n.op for n in nodes[:i] if nodes[i].inputs[0] in n.outputs), None)
 
 
 def _used_next(nodes: Sequence[Node], i: int, uses: Mapping[str, int]) -> bool:
