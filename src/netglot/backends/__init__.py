@@ -30,6 +30,7 @@ _FILES = {
     "chainer": "chainer:backend",
     "dynet": "dynet:backend",
     "caffe2": "caffe2:backend",
+    "caffe": "caffe:backend",
     "theano": "theano:backend",
     "lasagne": "lasagne:backend",
     "pytensor": "pytensor:backend",

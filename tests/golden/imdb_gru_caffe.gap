@@ -1,0 +1,1 @@
+GRU (node gru): Caffe has no GRU
