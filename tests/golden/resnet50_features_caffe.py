@@ -136,7 +136,7 @@ def resnet50_features():
 
 # 3. Initial weights
 def prototxt(name, message):
-    """Write a net or a solver beside this file, as text; return the path."""
+    """Write a net beside this file, as text; return the path."""
     path = Path(__file__).with_name(f"resnet50_features_{name}.prototxt")
     path.write_text(str(message))
     return str(path)
@@ -152,20 +152,18 @@ def load_weights(model, path):
     """Set the weights to the named arrays of an .npz file."""
     arrays = np.load(path)
     for layer, blobs in model.params.items():
-        weight = 1
-        if len(blobs) == 3:  # BatchNorm: sums over batches, and of how many.
-            weight = blobs[2].data[...] = 1
         for i, blob in enumerate(blobs[:2]):
-            blob.data[...] = arrays[f"{layer}.{i}"] * weight
+            blob.data[...] = arrays[f"{layer}.{i}"]
+        if len(blobs) == 3:  # BatchNorm divides its statistics by the third.
+            blobs[2].data[...] = 1
 
 
 def save_weights(model, path):
     """Write the weights as named arrays of an .npz file."""
     arrays = {}
     for layer, blobs in model.params.items():
-        weight = blobs[2].data if len(blobs) == 3 else 1
         for i, blob in enumerate(blobs[:2]):
-            arrays[f"{layer}.{i}"] = blob.data / weight
+            arrays[f"{layer}.{i}"] = blob.data
     np.savez(path, **arrays)
 
 

@@ -568,7 +568,7 @@ def $function($train):
 
 PROTOTXT = '''
 def prototxt(name, message):
-    """Write a net or a solver beside this file, as text; return the path."""
+    """Write $what beside this file, as text; return the path."""
     path = Path(__file__).with_name(f"$stem_{name}.prototxt")
     path.write_text(str(message))
     return str(path)
@@ -614,6 +614,27 @@ def save_weights(model, path):
     arrays = {}
     for layer, blobs in model.params.items():
         for i, blob in enumerate(blobs):
+            arrays[f"{layer}.{i}"] = blob.data
+    np.savez(path, **arrays)
+'''
+
+#: With normalisations, in a network that is only run forward.
+STATISTICS = '''
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for layer, blobs in model.params.items():
+        for i, blob in enumerate(blobs[:2]):
+            blob.data[...] = arrays[f"{layer}.{i}"]
+        if len(blobs) == 3:  # BatchNorm divides its statistics by the third.
+            blobs[2].data[...] = 1
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    arrays = {}
+    for layer, blobs in model.params.items():
+        for i, blob in enumerate(blobs[:2]):
             arrays[f"{layer}.{i}"] = blob.data
     np.savez(path, **arrays)
 '''
@@ -739,8 +760,6 @@ def _normalisations(parts: Parts) -> set[float]:
 
 def _count(parts: Parts) -> str:
     """Of how many batches a running statistic is the sum."""
-    if parts.recipe is None:
-        return "1"
     found = _normalisations(parts)
     if len(found) > 1:
         raise Gap("all its normalisations keep the same share of their statistics")
@@ -765,12 +784,15 @@ def frame(parts: Parts) -> list[Section]:
     slots: dict[str, Any] = {
         **names,
         "function": parts.network.function,
-        "prototxt": PROTOTXT.replace("$stem", stem).strip("\n").split("\n"),
+        "prototxt": PROTOTXT.replace("$stem", stem)
+        .replace("$what", "a net or a solver" if parts.recipe else "a net")
+        .strip("\n")
+        .split("\n"),
     }
     text = WEIGHTS
     if _normalisations(parts):
-        text = SUMS
-        slots["count"] = _count(parts)
+        text = SUMS if parts.recipe else STATISTICS
+        slots["count"] = _count(parts) if parts.recipe else ""
     data = common.load_data(parts)
     written = Section("network", "# 2. The network\n$classes", {"classes": lines})
     output = _output(parts.graph.nodes, parts.graph.outputs[0])
