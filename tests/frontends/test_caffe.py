@@ -84,7 +84,7 @@ def _in_training(nodes: Any, program: Any) -> list[ops.Op]:
 
 
 def test_a_prototxt_of_the_first_days() -> None:
-    with pytest.raises(UserError, match="layer mnist .*give their shape"):
+    with pytest.raises(UserError, match=r"layer mnist .*give their shape"):
         caffe.read(MODELS / "lenet.prototxt")
     graph = caffe.read(MODELS / "lenet.prototxt", shape=(1, 28, 28)).graph
     assert [node.op for node in graph.nodes] == [
@@ -107,7 +107,7 @@ def test_what_cannot_be_said_is_named(tmp_path: Path) -> None:
     start = 'layer { name: "data" type: "Input" top: "data" input_param { '
     start += 'shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\nlayer { name: "a" '
     path.write_text(start + 'type: "LRN" bottom: "data" top: "a" }')
-    with pytest.raises(UserError, match="layer a .LRN.: netglot has no operation"):
+    with pytest.raises(UserError, match=r"layer a .LRN.: netglot has no operation"):
         caffe.read(path)
     path.write_text(start + 'type: "ReLU" nonsense: 1 }')
     with pytest.raises(UserError, match="nonsense"):

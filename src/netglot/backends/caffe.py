@@ -104,10 +104,16 @@ def _in_place(s: Site) -> Any:
 
 
 def _activation(layer: str, **fixed: Any) -> Rule:
+    """One whose gradient is known from what it gives."""
+
     def write(s: Site) -> Any:
         keywords = {name: make(s) for name, make in fixed.items()}
-        layer_ = call(f"L.{layer}", s.x, **keywords, in_place=_in_place(s))
-        return _written(s, ("", layer_))
+        over = _in_place(s)
+        if layer == "Sigmoid" and isinstance(s.before, ops.Relu):
+            # A ReLU that is written over must still be seen to be 0 where it was.
+            over = None
+        made = call(f"L.{layer}", s.x, **keywords, in_place=over)
+        return _written(s, ("", made))
 
     return Rule(write)
 
@@ -456,7 +462,8 @@ RULES: dict[type[ops.Op], Rule] = {
     ops.Silu: Rule(_silu),
     ops.Sigmoid: _activation("Sigmoid"),
     ops.Tanh: _activation("TanH"),
-    ops.Softplus: _activation("BNLL"),
+    # Its gradient looks at what it read: it is never written over that.
+    ops.Softplus: _layer("BNLL"),
     ops.Softmax: _softmax(False),
     ops.LogSoftmax: _softmax(True),
     ops.Negative: _layer("Power", scale=-1),
