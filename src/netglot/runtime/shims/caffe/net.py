@@ -190,8 +190,10 @@ class Net:
             np.frombuffer(text.encode(), np.uint8),
             np.frombuffer(self._with_weights().SerializeToString(), np.uint8),
         )
-        # These count in ways of their own, which are less exact.
+        # Its convolutions by Winograd are less exact; of two layers of type Power, one
+        # after the other, fusing them loses the second.
         engine.enableWinograd(False)
+        engine.enableFusion(False)
         self._made = engine, [array.copy() for array in state], shapes
         return engine
 
