@@ -26,6 +26,7 @@ _FILES = {
     "tensorflow1": "tensorflow1:backend",
     "keras2-tensorflow": "keras2:on_tensorflow",
     "keras2-theano": "keras2:on_theano",
+    "keras2-cntk": "keras2:on_cntk",
     "cntk": "cntk:backend",
     "chainer": "chainer:backend",
     "dynet": "dynet:backend",

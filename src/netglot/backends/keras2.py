@@ -9,7 +9,7 @@ from typing import Any
 
 from netglot import axes, ops, recipe
 from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
-from netglot.backends import keras, tensorflow1, theano
+from netglot.backends import cntk, keras, tensorflow1, theano
 from netglot.backends.common import head, load_data, main, sliced
 from netglot.lower import Arrange, Restore, overhang, pad_first
 from netglot.source import (
@@ -54,6 +54,13 @@ THEANO = dataclasses.replace(
     pip_arguments=(),
     lock="keras2-theano",
     shims=tuple(shim for shim in theano.ENV.shims if shim.name == "openblas"),
+)
+CNTK = dataclasses.replace(
+    cntk.ENV,
+    requirements=("keras==2.3.1", *cntk.ENV.requirements, "h5py==2.10.0"),
+    imports=("keras", "cntk"),
+    variables={**cntk.ENV.variables, "KERAS_BACKEND": "cntk"},
+    lock="keras2-cntk",
 )
 
 # --- Rules ----------------------------------------------------------------------------
@@ -713,3 +720,4 @@ def _on(name: str, engine: str, env: Env) -> Backend:
 
 on_tensorflow = _on("keras2-tensorflow", "TensorFlow", TENSORFLOW)
 on_theano = _on("keras2-theano", "Theano", THEANO)
+on_cntk = _on("keras2-cntk", "CNTK", CNTK)
