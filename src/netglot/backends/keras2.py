@@ -715,6 +715,8 @@ def _on(name: str, engine: str, env: Env) -> Backend:
         },
         imports=(("import keras", "keras"),),
         reports="step",
+        # To CNTK's engine whole numbers are float32, whatever they are cast to.
+        dtypes=("float32",) if engine == "CNTK" else keras.on_tensorflow.dtypes,
     )
 
 
