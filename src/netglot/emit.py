@@ -25,6 +25,7 @@ from netglot.backend import (
     Scope,
     Section,
     Site,
+    Weight,
 )
 from netglot.errors import UserError
 from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
@@ -604,8 +605,7 @@ def _walk(
                 for letter, parts in source.merged.items()
             }
             yield ProgramWeight(
-                f"{path}{node.name}"
-                + (weight.path and backend.separator + weight.path),
+                f"{path}{node.name}{_between(weight, backend)}{weight.path}",
                 weight.axes,
                 shape,  # type: ignore[arg-type]
                 tuple(f"{canonical}{node.name}.{s}" for s in weight.sources),
@@ -620,6 +620,12 @@ def _walk(
                 weight.offset,
                 weight.negative,
             )
+
+
+def _between(weight: Weight, backend: Backend) -> str:
+    """What stands between the name of a node and that of its weight."""
+    continues = not weight.path or weight.path.startswith("_")
+    return "" if continues else backend.separator
 
 
 # --- The frame ------------------------------------------------------------------------
