@@ -209,7 +209,38 @@ def _recurrent(kind: str) -> Rule:
     def flip(x: Any) -> Any:
         return call(call("Activation", "lambda x: K.reverse(x, 1)"), x)
 
-    return _shortened(keras.recurrent(kind, kind.lower(), "", "before", flip))
+    rule = _shortened(keras.recurrent(kind, kind.lower(), "", "before", flip))
+
+    def write(s: Site) -> Any:
+        result = rule.apply(s)  # type: ignore[misc]
+        # Else CNTK's engine hands on the memory in place of the output.
+        return _unrolled(s, result) if kind == "LSTM" else result
+
+    def weights(s: Site) -> tuple[Weight, ...]:
+        own = rule.weights(s)  # type: ignore[operator]
+        if _engine(s) != "cntk" or s.op.direction != "both":
+            return tuple(own)
+        # Its names of scopes are joined by another sign.
+        return tuple(dataclasses.replace(w, path=f"_{w.path}") for w in own)
+
+    return dataclasses.replace(rule, apply=write, weights=weights)
+
+
+def _unrolled(s: Site, value: Any) -> Any:
+    """A recurrent layer, and what is around it, whose steps CNTK counts one by one."""
+    if not isinstance(value, Call) or _engine(s) != "cntk":
+        return value
+    function, *arguments = (
+        _unrolled(s, part) for part in (value.function, *value.arguments)
+    )
+    keywords = value.keywords
+    if function == "LSTM":
+        if s.inputs[0].size("T") is None:
+            raise Gap("of an LSTM over unknown steps CNTK's engine gives the memory")
+        name = [pair for pair in keywords if pair[0] == "name"]
+        rest = [pair for pair in keywords if pair[0] != "name"]
+        keywords = (*rest, ("unroll", True), *name)
+    return Call(function, tuple(arguments), tuple(keywords))
 
 
 def _spread(s: Site) -> tuple[Any, ...]:
@@ -353,9 +384,7 @@ RULES: dict[type[ops.Op], Rule] = {
         needs=("gelu",),
     ),
     ops.Silu: _each(lambda s: "x * K.sigmoid(x)"),
-    ops.LogSoftmax: _each(
-        lambda s: inline(call("K.log", call("K.softmax", "x", axis=s.axis(s.op.axis))))
-    ),
+    ops.LogSoftmax: _each(lambda s: f"K.log({inline(_softmax(s))})"),
     ops.Negative: _each(lambda s: "-x"),
     ops.Exp: _each("K.exp"),
     ops.Log: _each("K.log"),
@@ -388,6 +417,12 @@ def _gelu(s: Site) -> str:
     if not s.op.approximate:
         raise Gap("its backends have no error function")
     return "gelu"
+
+
+def _softmax(s: Site) -> Call:
+    # From the end: CNTK's does not count the axis of the batch.
+    axis = s.axis(s.op.axis) - len(s.inputs[0].axes)
+    return call("K.softmax", "x", axis=unless(-1, axis))
 
 
 def _scale(s: Site) -> str:
