@@ -77,6 +77,11 @@ def _worker(
     return workers[key]
 
 
+def _not_here(backend: Backend) -> str:
+    """Why its training is not compared."""
+    return backend.own_training or backend.env.forward_only
+
+
 def _variant(backend: Backend) -> Settings:
     """The widest precision that a framework has."""
     return Settings(dtype=max(backend.dtypes), dropout=False)
@@ -191,7 +196,7 @@ def test_case(
         worker,
         weights,
         batches,
-        not_here=backend.env.forward_only,
+        not_here=_not_here(backend),
         folder=tmp_path,
     )
     if verdict.error and verdict.not_here:
@@ -204,12 +209,12 @@ def test_case(
     [
         pytest.param(name, marks=marks.of(name))
         for name in backends.names()
-        if backends.get(name).env.forward_only
+        if _not_here(backends.get(name))
     ],
 )
 def test_training(name: str) -> None:
     """Gradients and optimizer steps of what is only run forward are not compared."""
-    pytest.skip(backends.get(name).env.forward_only)
+    pytest.skip(_not_here(backends.get(name)))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +282,7 @@ def test_workload(
         batches.append((x, y))
 
     def expected() -> Answer:
-        key = f"{task} {program.forms} {program.recipe}"
+        key = f"{task} {program.forms} {program.recipe} {backend.log_scores}"
         if key not in _ANSWERS:
             _ANSWERS[key] = answer(program, weights, batches)
         return _ANSWERS[key]
@@ -291,7 +296,7 @@ def test_workload(
         weights,
         batches,
         expected=expected,
-        not_here=backend.env.forward_only,
+        not_here=_not_here(backend),
         folder=tmp_path,
     )
     assert verdict.equal, _explain(verdict)

@@ -274,6 +274,9 @@ class Backend:
     its layers, where it is another. ``inside`` takes the place of ``separator`` after
     the name of a block. ``variable`` makes of the name of a node outside of blocks the
     variable that holds its value, where each has one of its own.
+    With ``log_scores`` its classifiers give probabilities alone, and the scores of a
+    program are their logarithms. ``own_training`` says why its training is no recipe's
+    but its own: then what a program computes forward is judged, and it is not raced.
     """
 
     # facts
@@ -316,6 +319,8 @@ class Backend:
     make_margin: int = 0
     inside: str = ""
     variable: Callable[[str], str] | None = None
+    log_scores: bool = False
+    own_training: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from netglot.backend import (
 from netglot.errors import UserError
 from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
 from netglot.lower import lower
-from netglot.ops import Dropout, Op, Type
-from netglot.recipe import Recipe
+from netglot.ops import Dropout, LogSoftmax, Op, Type
+from netglot.recipe import Recipe, SoftmaxCrossEntropy
 from netglot.source import WIDTH, Expression, Line, Statements, call, inline, layout
 from netglot.workloads import Workload
 
@@ -80,6 +80,8 @@ def emit(
             )
         )
         workload = dataclasses.replace(workload, graph=graph)
+    if backend.log_scores:
+        workload = _with_log_scores(workload)
     try:
         lowered = lower(workload, backend, settings.exact_form)
     except Gap as gap:
@@ -125,6 +127,17 @@ def emit(
         settings.dtype,
         tuple((step, tuple(line.node.split())) for step, line in lines),
     )
+
+
+def _with_log_scores(workload: Workload) -> Workload:
+    """A classifier that gives logarithms of probabilities; its loss is the same."""
+    recipe, graph = workload.recipe, workload.graph
+    if recipe is None or not isinstance(recipe.loss, SoftmaxCrossEntropy):
+        return workload
+    name = "log_softmax"
+    node = Node(name, LogSoftmax("F"), graph.outputs, (name,))
+    graph = Graph(graph.name, graph.inputs, (*graph.nodes, node), (name,))
+    return dataclasses.replace(workload, graph=graph)
 
 
 def class_name(name: str) -> str:
