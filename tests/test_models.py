@@ -86,8 +86,8 @@ def _compared(
 def test_the_same_in_other_words(tmp_path: Path) -> None:
     report = _compared(tmp_path)
     assert report.same, "\n".join(lines(report))
-    assert len(report.evaluated.layers) > 8
-    assert max(size for *_, size, _ in report.evaluated.layers) < 1e-12
+    assert len(report.evaluated.judged) > 8
+    assert max(layer.size for layer in report.evaluated.judged) < 1e-12
 
 
 @pytest.mark.parametrize(

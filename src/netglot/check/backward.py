@@ -22,7 +22,7 @@ STATISTICS = {True: 1e-9, False: 1e-5}
 
 @dataclass(frozen=True)
 class Moved:
-    """A gradient or a running statistic that differs after one pass in training.
+    """A gradient or a running statistic after one pass in training, on both sides.
 
     ``form`` says that the cause is how the framework does it, which nobody can choose.
     """
@@ -31,12 +31,18 @@ class Moved:
     left: Layer
     right: Layer
     size: float
+    allowed: float
     cause: str = ""
     form: bool = False
 
+    @property
+    def same(self) -> bool:
+        """Whether it does not differ; not where it is NaN."""
+        return self.size <= self.allowed
+
 
 def gradients(ours: Reading, theirs: Reading) -> Iterator[Moved]:
-    """Gradients of matched weights that differ."""
+    """Gradients of matched weights; with a cause where they differ and it is known."""
     limit = GRADIENTS[_is_exact(theirs)]
     mine = ours.weights(ours.recording.gradients())
     other = theirs.weights(theirs.recording.gradients())
@@ -45,16 +51,16 @@ def gradients(ours: Reading, theirs: Reading) -> Iterator[Moved]:
         what = f"gradient of the {a.rpartition('.')[2]}"
         if a in mine and b not in other:
             cause = "none on the right: it is frozen, or the gradient is stopped"
-            yield Moved(what, one, two, float("inf"), cause)
+            yield Moved(what, one, two, float("inf"), limit, cause)
         elif b in other and a not in mine:
             cause = "none on the left: it is frozen, or the gradient is stopped"
-            yield Moved(what, one, two, float("inf"), cause)
+            yield Moved(what, one, two, float("inf"), limit, cause)
         elif a in mine and mine[a].shape == other[b].shape:
             # A gradient that should be zero is compared with all of them.
             norm = max(float(np.linalg.norm(mine[a])), 1e-6 * total)
             size = float(np.linalg.norm(other[b].astype(np.float64) - mine[a])) / norm
-            if not size <= limit:
-                yield Moved(what, one, two, size, _gone(mine[a], other[b]))
+            gone = "" if size <= limit else _gone(mine[a], other[b])
+            yield Moved(what, one, two, size, limit, gone)
 
 
 def _gone(left: np.ndarray, right: np.ndarray) -> str:
@@ -81,9 +87,10 @@ def weight_pairs(
 
 
 def statistics(ours: Reading, theirs: Reading, before: Reading) -> Iterator[Moved]:
-    """Running statistics that the left side's layer would have made otherwise.
+    """Running statistics against what the left side's layer would have made.
 
-    ``before`` is the right side before its pass in training.
+    With a cause where they differ and it is known. ``before`` is
+    the right side before its pass in training.
     """
     held, after = before.weights(), theirs.weights()
     limit = STATISTICS[_is_exact(theirs)]
@@ -103,19 +110,20 @@ def statistics(ours: Reading, theirs: Reading, before: Reading) -> Iterator[Move
 
         size = relative(after[b], made(one.op)[weight])
         if size <= limit:
+            yield Moved(f"running {weight}", one, two, size, limit)
             continue
         if np.array_equal(held[b], after[b]):
             words = "it is not updated in training on the right"
-            yield Moved(f"running {weight}", one, two, size, words)
+            yield Moved(f"running {weight}", one, two, size, limit, words)
             continue
         for words, op in _kept(one.op, two.op):
             if relative(after[b], made(op)[weight]) <= limit:
                 # No framework lets people choose this one.
                 form = op == dataclasses.replace(one.op, unbiased=op.unbiased)
-                yield Moved(f"running {weight}", one, two, size, words, form)
+                yield Moved(f"running {weight}", one, two, size, limit, words, form)
                 break
         else:
-            yield Moved(f"running {weight}", one, two, size)
+            yield Moved(f"running {weight}", one, two, size, limit)
 
 
 def _kept(a: ops.BatchNorm, b: ops.Op | None) -> Iterator[tuple[str, ops.BatchNorm]]:

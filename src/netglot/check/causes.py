@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,18 +51,32 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One layer of a comparison: its names, how far it is off, and how far it may be.
+
+    A layer that only one side has has one name. ``why`` it could not be judged by
+    itself, where that is so; ``size`` is NaN then.
+    """
+
+    left: str
+    right: str
+    size: float = math.nan
+    allowed: float = math.nan
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Compared:
     """All that was found of two recordings of the same weights and inputs.
 
     ``findings`` are layers that differ, in order; ``hidden`` are differences that this
-    run does not show; ``checked`` is how many layers were compared; ``layers`` has each
-    one's difference and what is allowed. ``unread`` are layers that are none of our
-    operations.
+    run does not show; ``layers`` are all, in order, with each one's difference and what
+    is allowed. ``unread`` are layers that are none of our operations.
     """
 
     findings: tuple[Finding, ...]
     hidden: tuple[tuple[Layer, Layer | None, Cause], ...]
-    layers: tuple[tuple[str, str, float, float], ...]
+    layers: tuple[Judged, ...]
     unread: tuple[tuple[str, Layer], ...]
     match: Match
     whole: float
@@ -70,3 +85,8 @@ class Compared:
     def same(self) -> bool:
         """Whether nothing differs."""
         return not self.findings
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """The layers that were judged by themselves."""
+        return tuple(layer for layer in self.layers if not layer.why)

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from netglot.check.both import UNREAD, Both
-from netglot.check.causes import Cause, Compared, Finding
+from netglot.check.causes import Cause, Compared, Finding, Judged
 from netglot.check.explain import coarse, explain, given_otherwise
 from netglot.check.hidden import hidden
-from netglot.check.segment import EXACT, LEAST, ROUNDING, Segment
+from netglot.check.segment import LEAST, ROUNDING, Segment
 from netglot.frontends.reading import Reading, Relabel
 
 #: Seconds that the cause of one difference is looked for.
 PATIENCE = 6.0
 #: So many layers may be one on the other side.
 GROUPED = 4
+#: Why a layer was not judged by itself.
+ALONE = "only on the {}; what lies between values of both sides is judged as a whole"
+INSIDE = "its value is on one side only; it is judged with the layer that follows"
+FOLLOWS = "none of netglot's operations, and already given something else"
+SPOILT = "it is given what is no number"
+TOGETHER = "the same in other pieces: it agrees together with the layers that follow"
 
 
 def compare(
@@ -51,7 +57,8 @@ class _Comparison:
 
     def compared(self) -> Compared:
         """All layers that both sides have, in the order of the left one."""
-        both, findings, layers = self.both, [], []
+        both, findings = self.both, []
+        layers: dict[int, list[Judged]] = {}
         order = sorted(
             (both.made[a], a, b)
             for a, b in (*both.values.items(), *both.ends)
@@ -71,13 +78,10 @@ class _Comparison:
                 if self.computable(one[0])
             ]
             if self.computable(i):
-                finding, size, allowed = self.judge(i, a, b, number, len(order), later)
+                finding, judged = self.judge(i, a, b, number, len(order), later)
             else:
-                finding, size, allowed = self.valued(i, a, b, number, len(order))
-            name = both.left.layers[i].name
-            j = both.made_right.get(b)
-            other = both.right.layers[j].name if j is not None else b
-            layers.append((name, other, size, allowed))
+                finding, judged = self.valued(i, a, b, number, len(order))
+            layers.setdefault(i, []).append(judged)
             if finding:
                 findings.append(finding)
         unread = [("left", a) for a in both.left.layers if a.op is None]
@@ -85,11 +89,38 @@ class _Comparison:
         return Compared(
             tuple(findings),
             tuple(hidden(both, self.agreed, self.used)),
-            tuple(layers),
+            tuple(self.listed(layers)),
             tuple(unread),
             both.match,
             both.whole(),
         )
+
+    def named(self, i: int, b: str) -> tuple[str, str]:
+        """The names of a layer of the left side and of what gives a value there."""
+        j = self.both.made_right.get(b)
+        theirs = self.both.right.layers[j].name if j is not None else b
+        return self.both.left.layers[i].name, theirs
+
+    def listed(self, judged: Mapping[int, Sequence[Judged]]) -> Iterator[Judged]:
+        """What was judged, in order, and between that the layers that were not."""
+        left, right = self.both.left.layers, self.both.right.layers
+        only = [
+            j for j in self.both.match.right if not isinstance(right[j].op, Relabel)
+        ]
+        for i, layer in enumerate(left):
+            j = self.both.partner.get(i)
+            while only and j is not None and only[0] < j:
+                yield Judged("", right[only.pop(0)].name, why=ALONE.format("right"))
+            if i in judged:
+                yield from judged[i]
+            elif isinstance(layer.op, Relabel):
+                continue
+            elif j is None:
+                yield Judged(layer.name, "", why=ALONE.format("left"))
+            else:
+                yield Judged(layer.name, right[j].name, why=INSIDE)
+        for j in only:
+            yield Judged("", right[j].name, why=ALONE.format("right"))
 
     def computable(self, i: int) -> bool:
         """Whether a layer of the left side can be computed."""
@@ -112,21 +143,21 @@ class _Comparison:
 
     def valued(
         self, i: int, a: str, b: str, number: int, total: int
-    ) -> tuple[Finding | None, float, float]:
+    ) -> tuple[Finding | None, Judged]:
         """A layer that is none of our operations, where both were given the same."""
-        layer = self.both.left.layers[i]
+        layer, names = self.both.left.layers[i], self.named(i, b)
         j = self.both.made_right.get(b)
         pairs = [(v, self.both.values.get(v)) for v in layer.inputs]
         limit = UNREAD if self.both.exact else ROUNDING**2 * LEAST
         if not all(w and self.both.apart(v, w) <= limit for v, w in pairs):
-            return None, 0.0, limit
+            return None, Judged(*names, why=FOLLOWS)
         size = self.both.apart(a, b)
         if size <= limit:
-            return None, size, limit
+            return None, Judged(*names, size, limit)
         note = f"it is none of netglot's operations ({layer.why})"
         theirs = self.both.right.layers[j] if j is not None else None
         found = Finding(layer, theirs, number, total, size, limit, note=note)
-        return found, size, limit
+        return found, Judged(*names, size, limit)
 
     def grouped(self, a: str, later: Sequence[tuple[int, str, str]]) -> bool:
         """Whether both sides do the same in other pieces, as ``x / 2`` and ``x * 0.5``.
@@ -162,13 +193,13 @@ class _Comparison:
         number: int,
         total: int,
         later: Sequence[tuple[int, str, str]],
-    ) -> tuple[Finding | None, float, float]:
+    ) -> tuple[Finding | None, Judged]:
         """The difference of a layer that can be computed, what is allowed, and why.
 
         ``a`` and ``b`` are its value on both sides; ``later`` are the next ones, with
         which it may agree as a whole.
         """
-        layer = self.both.left.layers[i]
+        layer, names = self.both.left.layers[i], self.named(i, b)
         j = self.both.made_right.get(b)
         theirs = self.both.right.layers[j] if j is not None else None
         target = self.both.right.value(b)
@@ -176,23 +207,23 @@ class _Comparison:
         segment = Segment(self.both, a, b)
         if segment.spoilt(target):
             # What makes a number of none is a finding; what is given none is not.
-            return None, 0.0, EXACT
+            return None, Judged(*names, why=SPOILT)
         size, allowed = segment.difference(segment.plain, target)
         if size <= allowed:
             self.agreed |= segment.only_map()
-            return None, size, allowed
+            return None, Judged(*names, size, allowed)
         resized = (
             j is not None
             and self.both.left.types[a].shape != self.both.right.types[b].shape
         )
         loose = not layer.weights or resized
         if loose and a in self.both.values and self.grouped(a, later):
-            return None, 0.0, allowed
+            return None, Judged(*names, why=TOGETHER)
         named = (c for c in reversed(segment.chain) if not isinstance(c.op, Relabel))
         layer = next(named, layer)
         finding = Finding(layer, theirs, number, total, size, allowed)
         finding = self.explained(finding, i, segment, target)
-        return finding, size, allowed
+        return finding, Judged(*names, size, allowed)
 
     def explained(
         self, finding: Finding, i: int, segment: Segment, target: np.ndarray

@@ -41,8 +41,8 @@ class ModelReport:
     """What was found of two models.
 
     ``evaluated`` compares one pass in evaluation, ``trained`` one in training (``None``
-    where it was not asked for); ``moved`` are gradients and running statistics that
-    differ; ``learned`` is what optimizer steps came to. ``drawn`` are initial weights
+    where it was not asked for); ``passed`` are the gradients and running statistics of
+    that; ``learned`` is what optimizer steps came to. ``drawn`` are initial weights
     of other distributions, which is no difference of the networks. ``unstable`` says of
     a side that gives something else each time; ``broken`` where the first value that is
     no number appears. ``notes`` are for people: what was carried over, how the input
@@ -53,7 +53,7 @@ class ModelReport:
     right: Described
     evaluated: Compared
     trained: Compared | None = None
-    moved: tuple[Moved, ...] = ()
+    passed: tuple[Moved, ...] = ()
     learned: Learned | None = None
     drawn: tuple[Drawn, ...] = ()
     unstable: tuple[str, ...] = ()
@@ -68,6 +68,11 @@ class ModelReport:
         moved = any(not item.form for item in self.moved)
         plain = not (moved or self.unstable or self.broken)
         return self.evaluated.same and later and steps and plain
+
+    @property
+    def moved(self) -> tuple[Moved, ...]:
+        """The gradients and running statistics that differ."""
+        return tuple(item for item in self.passed if not item.same)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -120,7 +125,7 @@ def check_models(
         for line in _broken(side, reading)
     )
     trained: Compared | None = None
-    moved: tuple[Moved, ...] = ()
+    passed: tuple[Moved, ...] = ()
     learned: Learned | None = None
     if steps:
         before = ours.recording.weights()
@@ -129,10 +134,10 @@ def check_models(
             given, weights=laid or theirs.recording.weights(), training=True
         )
         trained = compare(ours_t, theirs_t)
-        moved = tuple(statistics(ours_t, theirs_t, theirs))
+        passed = tuple(statistics(ours_t, theirs_t, theirs))
         if evaluated.same and trained.same:
             # Else they follow from what differs already.
-            moved += tuple(gradients(ours_t, theirs_t))
+            passed += tuple(gradients(ours_t, theirs_t))
         if left.trains and right.trains and len(inputs) == 1:
             pairs = [(a, b) for *_, a, b in weight_pairs(ours, theirs)]
             learned, said = train(
@@ -150,7 +155,7 @@ def check_models(
         _described(right, theirs),
         evaluated,
         trained,
-        moved,
+        passed,
         learned,
         drawn,
         unstable,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from netglot.check import losses
-from netglot.check.compare import relative
+from netglot.check import compare, losses
 from netglot.check.sides import Side, SideError
 from netglot.check.updates import Ruled, Trajectory, compare_rules
 from netglot.frontends import optimizers
@@ -28,8 +27,9 @@ class Learned:
 
     ``losses`` are both sides' before every step, ``formulas`` by which they were
     computed (empty: none that is known); ``size`` is the relative difference of all
-    weights after the last step. ``alike`` says that the losses agree in the first
-    step, where the weights are still the same, or are of one formula.
+    weights after the last step, ``layers`` each layer's part of it after every step.
+    ``alike`` says that the losses agree in the first step, where the weights are still
+    the same, or are of one formula.
     """
 
     losses: tuple[tuple[float, float], ...]
@@ -38,13 +38,25 @@ class Learned:
     ruled: Ruled
     size: float
     exact: bool
+    layers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def apart(self) -> tuple[float, float]:
+        """How far the first losses are apart, and how far they may be."""
+        left, right = self.losses[0]
+        return abs(left - right) / max(abs(left), 1e-12), LOSSES[self.exact]
+
+    @property
+    def allowed(self) -> float:
+        """How far all weights may be apart after the last step."""
+        return WEIGHTS[self.exact]
 
     @property
     def same(self) -> bool:
         """Whether both train the same, but for forms that belong to the frameworks."""
         if not (self.alike and self.ruled.same):
             return False
-        return bool(self.ruled.forms) or self.size <= WEIGHTS[self.exact]
+        return bool(self.ruled.forms) or self.size <= self.allowed
 
     @property
     def unexplained(self) -> bool:
@@ -90,6 +102,7 @@ def train(
             compare_rules(mine, other, exact),
             _apart(mine.weights[-1], other.weights[-1], pairs),
             exact,
+            _by_layer(mine, other, pairs),
         )
         return learned, words
     assert refused is not None
@@ -144,6 +157,28 @@ def _batch(x: np.ndarray, number: int) -> np.ndarray:
     return x * x.dtype.type(1 + number / 8) if x.dtype.kind == "f" else x
 
 
+def _by_layer(
+    left: Trajectory, right: Trajectory, pairs: Sequence[tuple[str, str]]
+) -> dict[str, tuple[float, ...]]:
+    """How far each layer's weights are off after every step, relative to all weights.
+
+    By its name on the left; the root of the sum of their squares is that of all.
+    """
+    layers: dict[str, list[float]] = {}
+    for mine, other in zip(left.weights[1:], right.weights[1:], strict=True):
+        off: dict[str, float] = {}
+        total = 0.0
+        for a, b in pairs:
+            if a in mine and b in other and mine[a].shape == other[b].shape:
+                part, size = compare.apart(other[b], mine[a])
+                name = a.rpartition(".")[0]
+                off[name] = off.get(name, 0.0) + part
+                total += size
+        for name, part in off.items():
+            layers.setdefault(name, []).append(compare.ratio(part, total))
+    return {name: tuple(sizes) for name, sizes in layers.items()}
+
+
 def _apart(
     left: Mapping[str, np.ndarray],
     right: Mapping[str, np.ndarray],
@@ -157,4 +192,4 @@ def _apart(
     if not found:
         return float("inf")
     ours, theirs = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    return relative(theirs, ours)
+    return compare.relative(theirs, ours)

@@ -38,7 +38,7 @@ from netglot.cli.options import runs_programs
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A folder for a page, a heat map (layers by frameworks) and all numbers.",
+    help="A folder for a page, a heat map (layers, coloured) and all numbers.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(models: tuple[str, ...], against: str | None, **given: Any) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from netglot import backends, ops
 from netglot.backend import Gap
-from netglot.check.causes import Cause, Finding
+from netglot.check.causes import Cause, Compared, Finding
 from netglot.check.initial import Drawn
 from netglot.check.models import ModelReport
 from netglot.check.training import Learned
@@ -54,12 +54,13 @@ def lines(report: ModelReport) -> Iterator[str]:
         yield f"NO NUMBER {line}"
     findings = report.findings
     if report.same:
-        count = len(report.evaluated.layers)
+        judged = report.evaluated.judged
+        count = len(judged)
         done = ", gradients and running statistics" if report.trained else ""
         if report.learned:
             count_of = words.count(len(report.learned.losses), "optimizer step")
             done = f"{done.replace(' and', ',')} and {count_of}"
-        worst = max((size for *_, size, _ in report.evaluated.layers), default=0.0)
+        worst = max((layer.size for layer in judged), default=0.0)
         yield (
             f"THE SAME: {words.count(count, 'layer')}{done}; largest difference "
             f"{worst:.0e}"
@@ -256,14 +257,25 @@ def to_json(report: ModelReport) -> dict[str, Any]:
             "right": repr(item.right),
         }
 
+    def compared(found: Compared) -> list[dict[str, Any]]:
+        return [
+            {"left": item.left, "right": item.right, "not judged": item.why}
+            if item.why
+            else {
+                "left": item.left,
+                "right": item.right,
+                "difference": item.size,
+                "allowed": item.allowed,
+            }
+            for item in found.layers
+        ]
+
     return {
         "same": report.same,
         "left": vars(report.left),
         "right": vars(report.right),
-        "layers": [
-            {"left": a, "right": b, "difference": size, "allowed": allowed}
-            for a, b, size, allowed in report.evaluated.layers
-        ],
+        "layers": compared(report.evaluated),
+        "layers in training": compared(report.trained) if report.trained else None,
         "findings": [
             {
                 "left": layer(finding.left),
@@ -282,9 +294,12 @@ def to_json(report: ModelReport) -> dict[str, Any]:
                 "left": layer(item.left),
                 "right": layer(item.right),
                 "difference": item.size,
+                "allowed": item.allowed,
+                "same": item.same,
                 "cause": item.cause,
+                "form": item.form,
             }
-            for item in report.moved
+            for item in report.passed
         ],
         "steps": None
         if report.learned is None
@@ -292,6 +307,11 @@ def to_json(report: ModelReport) -> dict[str, Any]:
             "losses": [list(pair) for pair in report.learned.losses],
             "formulas": list(report.learned.formulas),
             "weights": report.learned.size,
+            "weights allowed": report.learned.allowed,
+            "weights by layer": {k: list(v) for k, v in report.learned.layers.items()},
+            "first loss": dict(
+                zip(("difference", "allowed"), report.learned.apart, strict=True)
+            ),
             "rule": dataclasses.asdict(report.learned.ruled),
         },
         "drawn": [dataclasses.asdict(item) for item in report.drawn],
