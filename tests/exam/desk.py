@@ -40,12 +40,13 @@ class Remembered(Side):
         inputs: Sequence[np.ndarray],
         weights: Mapping[str, np.ndarray] | None = None,
         training: bool = False,
+        full: bool = False,
     ) -> Reading:
         """As ``Side.record``."""
-        given = _digest(("", *inputs), weights or {}, training, weights is None)
+        given = _digest(("", *inputs), weights or {}, training, weights is None, full)
         known = self._known()
         if given not in known:
-            known[given] = super().record(inputs, weights, training)
+            known[given] = super().record(inputs, weights, training, full)
         return known[given]  # type: ignore[no-any-return]
 
     def steps(

@@ -18,6 +18,7 @@ class Cause:
     ``what`` says it in words; ``attribute`` with its values on both sides where it is
     one. ``wanted`` is the operation that the right side would have to have, and what it
     reads; ``layer`` the left side's layer that is meant, ``other`` the right side's.
+    ``change`` is what the right side would change where that is no operation.
     """
 
     what: str
@@ -28,6 +29,7 @@ class Cause:
     inputs: tuple[Type, ...] = ()
     layer: Layer | None = None
     other: Layer | None = None
+    change: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from netglot.check.compare import (
     ratio,
     relative,
 )
+from netglot.check.sides import WATCH
 from netglot.check.values import pieces
 from netglot.graph import Graph
 from netglot.ops import Type
@@ -49,7 +50,8 @@ class Verdict:
     ``error`` says in words why nothing could be compared; ``forms`` in which forms of
     its operations and optimizer the program and the reference were compared;
     ``not_here`` what was not compared and why: its training where its environment only
-    runs it forward, or all of it where that lacks a part of its framework.
+    runs it forward, or all of it where that lacks a part of its framework;
+    ``settings`` have float32 computed with a shorter type, as the worker says it.
     """
 
     equal: bool
@@ -57,6 +59,7 @@ class Verdict:
     error: str = ""
     forms: Mapping[str, str] | None = None
     not_here: str = ""
+    settings: Sequence[Mapping[str, Any]] = ()
 
     @property
     def worst(self) -> Difference | None:
@@ -71,12 +74,18 @@ class Verdict:
     @classmethod
     def of_all(cls, verdicts: Sequence[Verdict]) -> Verdict:
         """One verdict of several on the same program; equal where all are."""
+        settings = [found for verdict in verdicts for found in verdict.settings]
         return cls(
             all(verdict.equal for verdict in verdicts),
             tuple(d for verdict in verdicts for d in verdict.differences),
             "\n".join(verdict.error for verdict in verdicts if verdict.error),
             verdicts[0].forms,
             verdicts[0].not_here,
+            tuple(
+                found
+                for number, found in enumerate(settings)
+                if found not in settings[:number]
+            ),
         )
 
     def __str__(self) -> str:
@@ -250,7 +259,16 @@ def gate(
         wanted = expected() if expected else answer(program, weights, batches)
         differences = tuple(_compare(program, backend, wanted, result, place))
     equal = all(difference.equal for difference in differences)
-    return Verdict(equal, differences, "", program.forms, not_here)
+    settings = _settings(worker, timeout)
+    return Verdict(equal, differences, "", program.forms, not_here, settings)
+
+
+def _settings(worker: Worker, timeout: float | None) -> Sequence[Mapping[str, Any]]:
+    """What shortens float32 in the worker; nothing where that cannot be asked."""
+    result = worker.ask(
+        "look", package=str(WATCH), function="settings", arguments={}, timeout=timeout
+    )
+    return tuple(result.answer["settings"]) if result.ok else ()
 
 
 def _ask(

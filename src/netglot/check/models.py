@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from netglot.check.causes import Compared, Finding
 from netglot.check.initial import Drawn, compare_initial
 from netglot.check.layers import compare
 from netglot.check.matching import Match, carried, match, paired_weights
+from netglot.check.precision import Setting, named, settings_of
 from netglot.check.sides import Side, SideError, at_hand
 from netglot.check.training import Learned, train
 from netglot.errors import UserError, unknown
@@ -46,7 +47,8 @@ class ModelReport:
     of other distributions, which is no difference of the networks. ``unstable`` says of
     a side that gives something else each time; ``broken`` where the first value that is
     no number appears. ``notes`` are for people: what was carried over, how the input
-    was given, what was not looked at.
+    was given, what was not looked at. ``settings`` are those of either side that have
+    float32 computed with a shorter type.
     """
 
     left: Described
@@ -59,6 +61,7 @@ class ModelReport:
     unstable: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    settings: tuple[tuple[Setting, ...], tuple[Setting, ...]] = ((), ())
 
     @property
     def same(self) -> bool:
@@ -119,6 +122,20 @@ def check_models(
     evaluated = compare(ours, theirs)
     if any(finding.left_over is None for finding in evaluated.findings):
         evaluated = _with_example(evaluated, left, right, inputs, given)
+    shorter = (settings_of(ours), settings_of(theirs))
+
+    def in_full(training: bool, before: Reading) -> Callable[[], Compared | None]:
+        held = laid or theirs.recording.weights()
+
+        def again() -> Compared | None:
+            try:
+                return compare(before, right.record(given, held, training, full=True))
+            except SideError:
+                return None
+
+        return again
+
+    evaluated = named(evaluated, shorter[1], in_full(False, ours))
     broken = tuple(
         line
         for side, reading in ((left, ours), (right, theirs))
@@ -133,7 +150,8 @@ def check_models(
         theirs_t = right.record(
             given, weights=laid or theirs.recording.weights(), training=True
         )
-        trained = compare(ours_t, theirs_t)
+        found_t = settings_of(theirs_t)
+        trained = named(compare(ours_t, theirs_t), found_t, in_full(True, ours_t))
         passed = tuple(statistics(ours_t, theirs_t, theirs))
         if evaluated.same and trained.same:
             # Else they follow from what differs already.
@@ -161,6 +179,7 @@ def check_models(
         unstable,
         broken,
         tuple(notes),
+        shorter,
     )
 
 

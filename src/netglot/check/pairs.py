@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from netglot import backends, data, workloads
 from netglot.check.inputs import batches
 from netglot.check.models import ModelReport, check_models, same_inputs, turned
+from netglot.check.precision import Setting
 from netglot.check.sides import Side, SideError, framework_for, open_file, split_name
 from netglot.emit import emit
 from netglot.errors import UserError
@@ -53,6 +55,7 @@ def check_pair(asked: Asked) -> ModelReport:
     Raises ``UserError`` (``SideError``) for what makes that impossible.
     """
     arrays, target = _inputs(asked)
+    exact: ModelReport | None = None
     kinds = [asked.dtype] if asked.dtype else ["float64", "float32"]
     for number, dtype in enumerate(kinds):
         with contextlib.ExitStack() as stack:
@@ -71,11 +74,26 @@ def check_pair(asked: Asked) -> ModelReport:
                     target=target,
                 )
             except SideError:
+                if exact is not None:
+                    return exact
                 if number == len(kinds) - 1:
                     raise
                 continue
+            hides = any(_hidden(s) for side in report.settings for s in side)
+            if dtype == "float64" and not asked.dtype and report.same and hides:
+                # Some settings leave float64 alone: what they do shows in float32.
+                exact = report
+                continue
+            if exact is not None:
+                notes = (*report.notes, "in float64 both are the same; this is float32")
+                report = dataclasses.replace(report, notes=notes)
             return report
     raise AssertionError("one precision is always tried")
+
+
+def _hidden(setting: Setting) -> bool:
+    """Whether a setting acts, and float64 does not show it."""
+    return setting.active and setting.single
 
 
 def _inputs(asked: Asked) -> tuple[list[np.ndarray], np.ndarray | None]:

@@ -48,6 +48,9 @@ class Checked:
             "status": self.status,
             "error": self.error,
             "forms": dict(forms or {}),
+            "settings": [dict(item) for item in self.verdict.settings]
+            if self.verdict
+            else [],
             "differences": [asdict(item) | {"equal": item.equal} for item in found],
         }
 

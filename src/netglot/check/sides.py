@@ -145,8 +145,12 @@ class Side:
         inputs: Sequence[np.ndarray],
         weights: Mapping[str, np.ndarray] | None = None,
         training: bool = False,
+        full: bool = False,
     ) -> Reading:
-        """Run the model once and read what it did; raises ``SideError``."""
+        """Run the model once and read what it did; raises ``SideError``.
+
+        With ``full`` without whatever shortens float32, as far as that can be changed.
+        """
         self.runs += 1
         folder = self.folder / f"{self.side}-{self.runs}"
         folder.mkdir(parents=True)
@@ -160,6 +164,7 @@ class Side:
             folder=str(folder),
             weights=str(folder / "given.npz") if weights is not None else None,
             training=training,
+            full=full,
         )
         if "error" in answer:
             error = answer["error"]

@@ -35,7 +35,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Recording:
-    """One run of a model: every call, every value (on disk), all weights."""
+    """One run of a model: every call, every value (on disk), all weights.
+
+    ``settings`` are those that have float32 computed with a shorter type.
+    """
 
     folder: Path
     framework: str
@@ -44,6 +47,7 @@ class Recording:
     outputs: tuple[str, ...]
     values: Mapping[str, Mapping[str, Any]]
     calls: tuple[Call, ...]
+    settings: tuple[Mapping[str, Any], ...] = ()
 
     @staticmethod
     def load(folder: Path) -> Recording:
@@ -72,6 +76,7 @@ class Recording:
             tuple(content["outputs"]),
             content["values"],
             calls,
+            tuple(content.get("settings", ())),
         )
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from netglot.backend import Gap
 from netglot.check.causes import Cause, Compared, Finding
 from netglot.check.initial import Drawn
 from netglot.check.models import ModelReport
+from netglot.check.precision import in_words
 from netglot.check.training import Learned
 from netglot.emit import GapError, emit
 from netglot.errors import UserError
@@ -81,6 +82,9 @@ def lines(report: ModelReport) -> Iterator[str]:
         yield f"and {len(wrong) - WRITTEN} more gradients (--json has them all)"
     yield from _also(report)
     yield from _forms(report)
+    for side, settings in zip(("left", "right"), report.settings, strict=True):
+        for line in in_words(settings):
+            yield f"Also: shorter than float32 on the {side}: {line}"
     for side, layer in report.evaluated.unread:
         yield f"not read: {side} {layer} ({layer.why}); only its values are compared"
     for note in report.notes:
@@ -185,8 +189,11 @@ def _finding(finding: Finding, report: ModelReport) -> Iterator[str]:
         yield f"    {finding.note}"
     place = other.made or other.source if other else ""
     wanted = next((cause for cause in finding.causes if cause.wanted), None)
+    change = next((cause.change for cause in finding.causes if cause.change), "")
     fix = ""
-    if wanted and wanted.wanted:
+    if change:
+        fix = change
+    elif wanted and wanted.wanted:
         backend = BACKENDS[report.right.framework]
         op = _mended(finding) or wanted.wanted
         fix = written(op, wanted.inputs, backend)
@@ -255,6 +262,7 @@ def to_json(report: ModelReport) -> dict[str, Any]:
             "attribute": item.attribute,
             "left": repr(item.left),
             "right": repr(item.right),
+            "change": item.change,
         }
 
     def compared(found: Compared) -> list[dict[str, Any]]:
@@ -326,4 +334,8 @@ def to_json(report: ModelReport) -> dict[str, Any]:
         "unstable": list(report.unstable),
         "broken": list(report.broken),
         "notes": list(report.notes),
+        "settings": {
+            side: [dataclasses.asdict(setting) for setting in settings]
+            for side, settings in zip(("left", "right"), report.settings, strict=True)
+        },
     }

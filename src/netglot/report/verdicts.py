@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from netglot.check.compare import Difference
+from netglot.check.precision import Setting, in_words
 from netglot.check.programs import Checked, Report
 from netglot.report import words
 
@@ -131,10 +132,18 @@ def _rounded(item: Checked) -> list[str]:
     if not COARSE[0] <= size <= COARSE[1]:
         return []
     bits = round(-math.log2(size))
+    said = [f"    {line}" for line in in_words(_single(item))]
     return [
         f"    float64 agrees; the first such value is right to {bits} bits, where "
-        "float32 has 24, TF32 and float16 11, bfloat16 8: a shorter type is on"
+        "float32 has 24, TF32 and float16 11, bfloat16 8: a shorter type is on",
+        *said,
     ]
+
+
+def _single(item: Checked) -> list[Setting]:
+    """The settings that act on float32 alone, as what differs does."""
+    found = Setting.read(item.verdict.settings if item.verdict else ())
+    return [setting for setting in found if setting.single]
 
 
 def _place(item: Checked) -> list[str]:

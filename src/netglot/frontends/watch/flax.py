@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
-from . import jaxpr, recorder, session
+from . import jaxpr, precision, recorder, session
 
 NAME = "flax"
 #: Modules of Flax that hold others and are no layers.
@@ -252,6 +252,22 @@ def _weights_of(module):
         for path, variable in _variables_of(module).items()
         if not isinstance(variable, others)
     }
+
+
+def shortened(model):
+    """Modules of NNX that have a shorter type, and what they would be set to."""
+    if model.kind != "nnx":
+        return []
+    return [
+        (module, "dtype", model.dtype)
+        for _, module in nnx.iter_modules(model.thing)
+        if _short(getattr(module, "dtype", None))
+    ]
+
+
+def _short(dtype):
+    plain = isinstance(dtype, (str, type, np.dtype))
+    return plain and precision.type_of(jnp.dtype(dtype)) != ""
 
 
 def get_weights(model):

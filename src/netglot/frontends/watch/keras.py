@@ -19,7 +19,7 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.layers import layer as layer_module
 from keras.src.ops import operation as operation_module
 
-from . import recorder
+from . import precision, recorder
 
 NAME = "keras"
 Layer, Operation = layer_module.Layer, operation_module.Operation
@@ -39,6 +39,8 @@ _DROPS = tuple(
 )
 #: Keras would compute in float32 where this says so, even in float64.
 _NARROW = dict(dtypes.BIT64_TO_BIT32_DTYPE)
+#: How a layer is given full precision.
+_CHANGE = "keras.config.set_dtype_policy('float32'), or dtype= of the layer"
 #: Weights that were set before the model was built, by its id.
 _PENDING = {}  # type: ignore[var-annotated]
 
@@ -95,6 +97,19 @@ def adopt(model, optimizer, loss, dtype):
     if getattr(model, "compiled", False) and model._compile_loss is not None:
         loss = _compiled_loss(model)
     return model, optimizer, loss
+
+
+def shortened(model):
+    """Layers whose policy computes in a shorter type, and what they would be set to.
+
+    That in which their weights are; where these are short too, they stay as they are.
+    """
+    return [
+        (layer, "dtype_policy", keras.dtype_policies.get(layer.variable_dtype))
+        for layer in (model, *model._flatten_layers(include_self=False))
+        if precision.type_of(layer.compute_dtype)
+        and not precision.type_of(layer.variable_dtype)
+    ]
 
 
 def get_weights(model):
@@ -633,9 +648,13 @@ class _Watch:
             weights[own] = paths.get(id(variable), variable.path)
         top = (self.model.path or self.model.name) + "/"
         made = getattr(layer, "_netglot_made", "")
+        short = path[len(top) :] if path.startswith(top) else path
+        if precision.type_of(layer.compute_dtype):
+            policy = layer.dtype_policy.name
+            self.notes.short("dtype policy", policy, _CHANGE, short, single=False)
         self.notes.call(
             "keras.layers." + kind.__name__,
-            path[len(top) :] if path.startswith(top) else path,
+            short,
             given,
             self.names(result),
             attributes=_settings(layer),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from . import recorder
+from . import precision, recorder
 
 NAME = "pytorch"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -53,6 +53,11 @@ def adopt(model, optimizer, loss, dtype):
     # One without weights has nothing else to tell it by.
     object.__setattr__(model, "_netglot_dtype", DTYPES[dtype])
     return model, optimizer, loss
+
+
+def shortened(model):
+    """Single layers of a shorter type, and what they would be set to: none."""
+    return []
 
 
 def get_weights(model):
@@ -202,6 +207,7 @@ class _Watch(TorchFunctionMode):
             return function(*args, **kwargs)
         encode = recorder.encode
         given = [encode(args, self.name_of), encode(kwargs, self.name_of)["map"]]
+        self.casts(self.where[-1])
         self.inside += 1
         try:
             if kind in _DROPOUTS and not self.drops:
@@ -217,6 +223,11 @@ class _Watch(TorchFunctionMode):
             kind, self.where[-1], given, self.fresh(found), source=recorder.where()
         )
         return result
+
+    def casts(self, path):
+        """Notes that autocast is on where a layer or function is called."""
+        for found in precision.autocasts():
+            self.notes.short(found["name"], found["value"], found["change"], path)
 
     def fresh(self, tensors):
         """New names for what a call has made."""
@@ -262,6 +273,7 @@ class _Watch(TorchFunctionMode):
                     encode(kwargs, self.name_of)["map"],
                 ]
                 pending.append(given)
+                self.casts(path)
             if isinstance(module, nn.modules.dropout._DropoutNd) and not self.drops:
                 module.eval()
             self.inside += 1

@@ -10,6 +10,8 @@ import traceback
 
 import numpy as np
 
+from . import precision
+
 #: Folders of code that is nobody's model: the frames of a framework.
 _LIBRARY = ("site-packages", "dist-packages", os.path.dirname(os.__file__))
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -25,7 +27,7 @@ class Recorder:
     def __init__(self, folder, framework, version):
         self.folder, self.framework, self.version = folder, framework, version
         self.calls, self.values = [], {}
-        self.notes = []
+        self.notes, self.settings = [], {}
         os.makedirs(os.path.join(folder, "values"), exist_ok=True)
 
     def value(self, array):
@@ -63,6 +65,16 @@ class Recorder:
         }
         entry.update(more)
         self.calls.append(entry)
+        value = entry["attributes"].get("dtype")
+        if isinstance(value, str) and precision.type_of(value):
+            change = "dtype=%r of that layer" % "float32"
+            self.short("dtype", value, change, path, single=False)
+
+    def short(self, name, value, change, where, single=True):
+        """Notes a setting under which a layer computes with a shorter type."""
+        self.settings[name, where] = precision.setting(
+            name, value, precision.type_of(value), change, where, single
+        )
 
     def finish(self, inputs, outputs, weights, **more):
         """Writes the recording; ``weights`` are arrays by path, ``more`` is JSON."""
@@ -75,6 +87,7 @@ class Recorder:
             "values": self.values,
             "calls": self.calls,
             "notes": self.notes,
+            "settings": [*precision.settings(), *self.settings.values()],
         }
         content.update(more)
         write_json(os.path.join(self.folder, "recording.json"), content)

@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 
-from . import recorder
+from . import precision, recorder
 
 #: Which framework watches a model, by the modules of the classes that it is made of.
 WATCHERS = (("torch", "pytorch"), ("keras", "keras"), ("flax", "flax"), ("jax", "flax"))
@@ -96,13 +96,14 @@ def open_model(built, dtype="float32"):
     }
 
 
-def record(number, inputs, folder, weights=None, training=False):
+def record(number, inputs, folder, weights=None, training=False, full=False):
     """Runs the model once and writes down all that it does.
 
     ``inputs`` is an ``.npz`` whose arrays are given in order; ``weights`` an ``.npz``
     of arrays by the model's own paths, set before. With ``training`` layers behave as
     in training, but that nothing is dropped; the gradients of the sum of
-    ``sin(y) + y * y / 2`` over all outputs ``y`` go to ``gradients.npz``.
+    ``sin(y) + y * y / 2`` over all outputs ``y`` go to ``gradients.npz``. With ``full``
+    nothing that shortens float32 is on, as far as it can be switched off.
     Answers ``error`` where the model raises.
     """
     opened = _OPEN[number]
@@ -111,11 +112,20 @@ def record(number, inputs, folder, weights=None, training=False):
     with np.load(inputs) as file:
         arrays = [file[name] for name in file.files if name != "y"]
     notes = recorder.Recorder(folder, opened.watcher.NAME, opened.watcher.version())
+    wide = contextlib.nullcontext()
+    if full:
+        wide = precision.full(opened.watcher.shortened(opened.model))
     try:
-        opened.watcher.record(opened.model, arrays, notes, training)
+        with wide:
+            opened.watcher.record(opened.model, arrays, notes, training)
     except Exception as error:
         return {"error": notes.failed(error)}
     return {"calls": len(notes.calls), "values": len(notes.values)}
+
+
+def settings():
+    """What shortens float32 in whatever was imported."""
+    return {"settings": precision.settings()}
 
 
 def get_weights(number, path):
