@@ -153,3 +153,66 @@ def tensorflow(check):
                 y = doubled(x)
             found.append(float(tape.gradient(y, x)))
         return found
+
+
+def keras(check):
+    import keras
+    import numpy as np
+    from keras import ops
+
+    def flipped(x):
+        return 2 * x if x > 0 else 2 * x**3
+
+    @check("an if that looks at a value")
+    def branch():
+        return [float(flipped(ops.convert_to_tensor(v))) for v in (1.0, -1.0)]
+
+    class Flipped(keras.layers.Layer):
+        def call(self, x):
+            return ops.cond(ops.sum(x) > 0, lambda: 2 * x, lambda: 2 * x**3)
+
+    # What Keras compiles is a model.
+    @check("a compiled if")
+    def compiled():
+        model = keras.Sequential([keras.Input((1,)), Flipped()])
+        model.compile()
+        return [model.predict_on_batch(np.array([[v]])).item() for v in (1.0, -1.0)]
+
+    def doubled(x):
+        return ops.while_loop(lambda x: ops.sum(x) < 100, lambda x: 2 * x, [x])[0]
+
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return doubled(x)
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        model = keras.Sequential([keras.Input((1,)), Doubled()])
+        model.compile()
+        return [model.predict_on_batch(np.array([[v]])).item() for v in (3.0, 30.0)]
+
+    class Start(keras.layers.Layer):
+        """Its weight starts at a value; what a step of descent takes off is the gradient."""
+
+        def __init__(self, value):
+            super().__init__()
+            self.value = value
+
+        def build(self, shape):
+            start = keras.initializers.Constant(self.value)
+            self.x = self.add_weight(shape=(1,), initializer=start)
+
+        def call(self, inputs):
+            return doubled(self.x) + 0 * inputs
+
+    refusals = (ValueError,) if keras.backend.backend() == "jax" else ()
+
+    @check("its gradient", refused_by=refusals)
+    def gradient():
+        found = []
+        for value in (3.0, 30.0):
+            model = keras.Sequential([keras.Input((1,)), Start(value)])
+            model.compile(keras.optimizers.SGD(1.0), lambda y, scores: ops.sum(scores))
+            model.train_on_batch(np.zeros((1, 1)), np.zeros((1, 1)))
+            found.append(value - model.get_weights()[0].item())
+        return found

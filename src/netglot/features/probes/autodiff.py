@@ -1,0 +1,340 @@
+"""Automatic differentiation.
+
+Are the gradients of twelve operations, of a matrix of 2 by 3, those of central
+differences?
+"""
+
+import numpy as np
+
+X = np.array([[0.3, -0.7, 1.1], [0.9, 0.2, -0.4]])
+WEIGHTS = np.array([[1.0, -2.0, 0.5], [3.0, 0.7, -1.5]])
+RIGHT = np.array([[0.2, -1.0], [0.5, 0.3], [-0.8, 1.2]])
+PRODUCT = np.array([[1.0, -0.5], [2.0, 0.4]])
+KERNEL = np.array([[0.5, -1.0], [2.0, 0.3]])
+ROWS = [1, 1, 0]
+PICKED = np.array([[1.0, -2.0, 0.5], [0.3, 0.7, -1.5], [0.2, 0.1, 4.0]])
+
+
+def _softmax(x):
+    e = np.exp(x)
+    return e / e.sum(1, keepdims=True)
+
+
+def _convolved(x):
+    return np.array([np.sum(x[:, i : i + 2] * KERNEL) for i in range(2)])
+
+
+OPERATIONS = {
+    "pointwise": [
+        lambda x: np.sum(WEIGHTS * np.exp(x)),
+        lambda x: np.sum(WEIGHTS * np.log(x * x + 1)),
+        lambda x: np.sum(WEIGHTS * np.tanh(x)),
+        lambda x: np.sum(WEIGHTS / (1 + np.exp(-x))),
+        lambda x: np.sum(WEIGHTS * np.maximum(x, 0)),
+        lambda x: np.sum(WEIGHTS / (x + 2)),
+    ],
+    "over an axis": [
+        lambda x: np.sum(WEIGHTS * _softmax(x)),
+        lambda x: np.sum(x.max(1) * np.array([1.0, -2.0])),
+        lambda x: np.sum(x.var(1) * np.array([1.0, -2.0])),
+    ],
+    "products": [
+        lambda x: np.sum(PRODUCT * (x @ RIGHT)),
+        lambda x: np.sum(_convolved(x) * np.array([1.0, -2.0])),
+    ],
+    "chosen rows": [lambda x: np.sum(PICKED * x[ROWS])],
+}
+
+
+def _differences(function):
+    found = np.zeros_like(X)
+    for at in np.ndindex(*X.shape):
+        step = np.zeros_like(X)
+        step[at] = 1e-5
+        found[at] = (function(X + step) - function(X - step)) / 2e-5
+    return found
+
+
+CHECKS = {
+    name: np.array([_differences(function) for function in functions])
+    for name, functions in OPERATIONS.items()
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    signs = anp.array([1.0, -2.0])
+
+    def softmax(x):
+        e = anp.exp(x)
+        return e / anp.sum(e, axis=1, keepdims=True)
+
+    @check("pointwise")
+    def pointwise():
+        functions = [
+            lambda x: anp.sum(WEIGHTS * anp.exp(x)),
+            lambda x: anp.sum(WEIGHTS * anp.log(x * x + 1)),
+            lambda x: anp.sum(WEIGHTS * anp.tanh(x)),
+            lambda x: anp.sum(WEIGHTS / (1 + anp.exp(-x))),
+            lambda x: anp.sum(WEIGHTS * anp.maximum(x, 0)),
+            lambda x: anp.sum(WEIGHTS / (x + 2)),
+        ]
+        return [grad(function)(X) for function in functions]
+
+    @check("over an axis")
+    def reductions():
+        functions = [
+            lambda x: anp.sum(WEIGHTS * softmax(x)),
+            lambda x: anp.sum(anp.max(x, axis=1) * signs),
+            lambda x: anp.sum(anp.var(x, axis=1) * signs),
+        ]
+        return [grad(function)(X) for function in functions]
+
+    # The convolution as NumPy says it: autograd's own asks for SciPy.
+    @check("products")
+    def products():
+        def convolved(x):
+            parts = [anp.sum(x[:, i : i + 2] * KERNEL) for i in range(2)]
+            return anp.sum(anp.array(parts) * signs)
+
+        functions = [lambda x: anp.sum(PRODUCT * anp.dot(x, RIGHT)), convolved]
+        return [grad(function)(X) for function in functions]
+
+    @check("chosen rows")
+    def rows():
+        return [grad(lambda x: anp.sum(PICKED * x[ROWS]))(X)]
+
+
+def pytorch(check):
+    import torch
+    from torch.nn import functional
+
+    weights, right, product, kernel, picked = map(
+        torch.tensor, (WEIGHTS, RIGHT, PRODUCT, KERNEL, PICKED)
+    )
+    signs = torch.tensor([1.0, -2.0], dtype=torch.float64)
+
+    def gradients(functions):
+        found = []
+        for function in functions:
+            x = torch.tensor(X, requires_grad=True)
+            function(x).sum().backward()
+            found.append(x.grad.numpy())
+        return found
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: weights * torch.exp(x),
+                lambda x: weights * torch.log(x * x + 1),
+                lambda x: weights * torch.tanh(x),
+                lambda x: weights * torch.sigmoid(x),
+                lambda x: weights * torch.relu(x),
+                lambda x: weights / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: weights * torch.softmax(x, 1),
+                lambda x: x.max(1).values * signs,
+                lambda x: x.var(1, unbiased=False) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        return gradients(
+            [
+                lambda x: product * (x @ right),
+                lambda x: functional.conv2d(x[None, None], kernel[None, None]) * signs,
+            ]
+        )
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: picked * x[ROWS]])
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    signs = np.array([1.0, -2.0])
+
+    def gradients(functions):
+        @jax.jit
+        def compiled(x):
+            return [
+                jax.grad(lambda x, function=function: jnp.sum(function(x)))(x)
+                for function in functions
+            ]
+
+        with jax.enable_x64(True):
+            return compiled(X)
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: WEIGHTS * jnp.exp(x),
+                lambda x: WEIGHTS * jnp.log(x * x + 1),
+                lambda x: WEIGHTS * jnp.tanh(x),
+                lambda x: WEIGHTS * jax.nn.sigmoid(x),
+                lambda x: WEIGHTS * jax.nn.relu(x),
+                lambda x: WEIGHTS / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: WEIGHTS * jax.nn.softmax(x, axis=1),
+                lambda x: x.max(1) * signs,
+                lambda x: x.var(1) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        return gradients(
+            [
+                lambda x: PRODUCT * (x @ RIGHT),
+                lambda x: (
+                    jax.lax.conv(x[None, None], KERNEL[None, None], (1, 1), "VALID")
+                    * signs
+                ),
+            ]
+        )
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: PICKED * x[np.array(ROWS)]])
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    signs = np.array([1.0, -2.0])
+
+    def gradients(functions):
+        found = []
+        for function in functions:
+            x = tf.Variable(X)
+            with tf.GradientTape() as tape:
+                y = function(x)
+            found.append(tf.convert_to_tensor(tape.gradient(y, x)).numpy())
+        return found
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: WEIGHTS * tf.exp(x),
+                lambda x: WEIGHTS * tf.math.log(x * x + 1),
+                lambda x: WEIGHTS * tf.tanh(x),
+                lambda x: WEIGHTS * tf.sigmoid(x),
+                lambda x: WEIGHTS * tf.nn.relu(x),
+                lambda x: WEIGHTS / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: WEIGHTS * tf.nn.softmax(x, axis=1),
+                lambda x: tf.reduce_max(x, 1) * signs,
+                lambda x: tf.math.reduce_variance(x, 1) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        def convolved(x):
+            image, kernel = x[None, :, :, None], KERNEL[:, :, None, None]
+            return tf.nn.conv2d(image, kernel, 1, "VALID")[0, 0, :, 0] * signs
+
+        return gradients([lambda x: PRODUCT * (x @ RIGHT), convolved])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: PICKED * tf.gather(x, ROWS)])
+
+
+def _keras_gradient(function, x):
+    """The gradient of a sum by the engine of Keras, which has none of its own."""
+    import keras
+
+    engine = keras.backend.backend()
+    if engine == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            return jax.jit(jax.grad(lambda x: keras.ops.sum(function(x))))(x)
+    if engine == "torch":
+        import torch
+
+        x = torch.tensor(x, requires_grad=True)
+        function(x).sum().backward()
+        return x.grad.numpy()
+    import tensorflow as tf
+
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tf.convert_to_tensor(tape.gradient(y, x)).numpy()
+
+
+def keras(check):
+    from keras import ops
+
+    signs = np.array([1.0, -2.0])
+
+    def gradients(functions):
+        check.fallback("by the engine: Keras has no gradient of its own")
+        return [_keras_gradient(function, X) for function in functions]
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: ops.multiply(WEIGHTS, ops.exp(x)),
+                lambda x: ops.multiply(WEIGHTS, ops.log(x * x + 1)),
+                lambda x: ops.multiply(WEIGHTS, ops.tanh(x)),
+                lambda x: ops.multiply(WEIGHTS, ops.sigmoid(x)),
+                lambda x: ops.multiply(WEIGHTS, ops.relu(x)),
+                lambda x: ops.divide(WEIGHTS, x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: ops.multiply(WEIGHTS, ops.softmax(x, axis=1)),
+                lambda x: ops.multiply(signs, ops.max(x, axis=1)),
+                lambda x: ops.multiply(signs, ops.var(x, axis=1)),
+            ]
+        )
+
+    @check("products")
+    def products():
+        def convolved(x):
+            image, kernel = x[None, :, :, None], KERNEL[:, :, None, None]
+            return ops.multiply(signs, ops.conv(image, kernel)[0, 0, :, 0])
+
+        return gradients(
+            [lambda x: ops.multiply(PRODUCT, ops.matmul(x, RIGHT)), convolved]
+        )
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: ops.multiply(PICKED, ops.take(x, ROWS, axis=0))])

@@ -1,0 +1,186 @@
+"""Recomputation instead of memory.
+
+A block of a network whose intermediate values are not kept for the way back but
+computed again. How often does the block run in one gradient, and is that the same?
+"""
+
+import numpy as np
+
+X = np.array([0.3, -0.7, 1.1])
+_T = np.tanh(np.sin(X) * 2)
+
+# of the sum of tanh(2 sin(x)) squared
+GRADIENT = 2 * _T * (1 - _T**2) * 2 * np.cos(X)
+
+CHECKS = {
+    "the same gradient": GRADIENT,
+    "how often the block runs without it": 1,
+    "how often it runs with it": 2,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import checkpoint, grad
+
+    runs = []
+
+    def block(x):
+        runs.append(1)
+        return anp.tanh(anp.sin(x) * 2)
+
+    def gradient(block):
+        del runs[:]
+        return grad(lambda x: anp.sum(block(x) ** 2))(X)
+
+    @check("the same gradient")
+    def same():
+        return gradient(checkpoint(block))
+
+    @check("how often the block runs without it")
+    def without():
+        gradient(block)
+        return len(runs)
+
+    @check("how often it runs with it")
+    def again():
+        gradient(checkpoint(block))
+        return len(runs)
+
+
+def pytorch(check):
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    runs = []
+
+    def block(x):
+        runs.append(1)
+        return torch.tanh(torch.sin(x) * 2)
+
+    def gradient(function):
+        runs.clear()
+        x = torch.tensor(X, requires_grad=True)
+        (function(x) ** 2).sum().backward()
+        return x.grad
+
+    def recomputed(x):
+        return checkpoint(block, x, use_reentrant=False)
+
+    @check("the same gradient")
+    def same():
+        return gradient(recomputed)
+
+    @check("how often the block runs without it")
+    def without():
+        gradient(block)
+        return len(runs)
+
+    @check("how often it runs with it")
+    def again():
+        gradient(recomputed)
+        return len(runs)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    def block(x):
+        return jnp.tanh(jnp.sin(x) * 2)
+
+    def gradient(block):
+        return jax.grad(lambda x: jnp.sum(block(x) ** 2))
+
+    def runs(block):
+        """How often the program of the gradient has the block's sine."""
+        return str(jax.make_jaxpr(gradient(block))(X)).count("= sin ")
+
+    recomputed = jax.checkpoint(block)
+
+    @check("the same gradient")
+    def same():
+        return gradient(recomputed)(X)
+
+    @check("how often the block runs without it")
+    def without():
+        return runs(block)
+
+    @check("how often it runs with it")
+    def again():
+        return runs(recomputed)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    runs = []
+
+    def block(x):
+        runs.append(1)
+        return tf.tanh(tf.sin(x) * 2)
+
+    def gradient(function):
+        runs.clear()
+        x = tf.Variable(X)
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(function(x) ** 2)
+        return tape.gradient(y, x)
+
+    # The pass without a gradient is the first, the one on the way back the second.
+    recomputed = tf.recompute_grad(block)
+
+    @check("the same gradient")
+    def same():
+        return gradient(recomputed)
+
+    @check("how often the block runs without it")
+    def without():
+        gradient(block)
+        return len(runs)
+
+    @check("how often it runs with it")
+    def again():
+        gradient(recomputed)
+        return len(runs)
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    runs = []
+
+    class Block(keras.layers.Layer):
+        """Its weights start at x; what one step of descent takes off is the gradient."""
+
+        def build(self, shape):
+            self.x = self.add_weight(shape=X.shape, initializer=lambda *_, **__: X)
+
+        def call(self, inputs):
+            runs.append(1)
+            return ops.tanh(ops.sin(self.x) * 2) + 0 * inputs
+
+    def gradient(scope):
+        with scope:
+            model = keras.Sequential([keras.Input((3,)), Block()])
+        model.compile(
+            keras.optimizers.SGD(1.0), lambda y, s: ops.sum(s**2), run_eagerly=True
+        )
+        del runs[:]
+        model.train_on_batch(np.zeros((1, 3)), np.zeros((1, 3)))
+        return X - model.get_weights()[0]
+
+    @check("the same gradient")
+    def same():
+        return gradient(keras.RematScope("full"))
+
+    @check("how often the block runs without it")
+    def without():
+        gradient(keras.RematScope(None))
+        return len(runs)
+
+    @check("how often it runs with it")
+    def again():
+        gradient(keras.RematScope("full"))
+        return len(runs)

@@ -1,0 +1,142 @@
+"""Compiled code kept for the next process.
+
+Two processes compile the same function: does the second find what the first one left?
+"""
+
+TIMEOUT = 400
+
+CHECKS = {
+    # compilations in the first process and in the second, and the value in both
+    "compiled once for two processes": [1, 0],
+    "the value in the second": 3.5,
+}
+
+
+def numpy(check):
+    check.nothing("autograd compiles nothing", "autograd.jit")
+
+
+def _twice(check, source, variables):
+    """``source`` prints how often it compiled, and the value."""
+    found = []
+
+    @check("compiled once for two processes")
+    def compilations():
+        with check.folder() as folder:
+            given = {
+                name: value.format(folder=folder) for name, value in variables.items()
+            }
+            for _ in range(2):
+                last = check.python(source, variables=given).splitlines()[-1]
+                found.append([float(word) for word in last.split()])
+        return [count for count, _ in found]
+
+    @check("the value in the second")
+    def value():
+        return found[1][1]
+
+
+def pytorch(check):
+    source = """
+import torch
+from torch._dynamo.utils import counters
+
+@torch.compile
+def function(x):
+    return (x * 2 + 1.5).sum()
+
+value = function(torch.ones(1)).item()
+print(counters["inductor"]["fxgraph_cache_miss"], value)
+"""
+    _twice(check, source, {"TORCHINDUCTOR_CACHE_DIR": "{folder}"})
+
+
+def jax(check):
+    source = """
+import jax
+
+missed = []
+jax.monitoring.register_event_listener(
+    lambda name, **_: missed.append(name) if name.endswith("/cache_misses") else None
+)
+value = jax.jit(lambda x: x * 2 + 1.5)(1.0).item()
+print(len(missed), value)
+"""
+    _twice(
+        check,
+        source,
+        {
+            "JAX_COMPILATION_CACHE_DIR": "{folder}",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
+    )
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    # What XLA compiles can be kept; what tf.function traces is traced anew.
+    source = """
+import os
+import sys
+import tensorflow as tf
+
+folder = os.environ["KEPT"]
+before = len(os.listdir(folder))
+
+@tf.function(jit_compile=True)
+def function(x):
+    return x * 2 + 1.5
+
+value = float(function(tf.constant(1.0)))
+print(len(os.listdir(folder)) - before, value)
+"""
+    _twice(
+        check,
+        source,
+        {
+            "KEPT": "{folder}",
+            "TF_XLA_FLAGS": "--tf_xla_persistent_cache_directory={folder}",
+        },
+    )
+
+
+def keras_jax(check):
+    source = """
+import jax
+import keras
+import numpy as np
+
+missed = []
+jax.monitoring.register_event_listener(
+    lambda name, **_: missed.append(name) if name.endswith("/cache_misses") else None
+)
+model = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0, 1.5)])
+model.compile()
+del missed[:]
+value = model.predict_on_batch(np.ones((1, 1)))[0, 0]
+print(min(len(missed), 1), value)
+"""
+    _twice(
+        check,
+        source,
+        {
+            "JAX_COMPILATION_CACHE_DIR": "{folder}",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
+    )
+
+
+def keras(check):
+    import keras
+
+    for name in CHECKS:
+
+        @check(name)
+        def nothing():
+            engine = keras.backend.backend()
+            if keras.Sequential().compiled:
+                raise AssertionError("out of date")
+            check.lacks("keras.config.set_cache_dir", "Keras keeps none with " + engine)

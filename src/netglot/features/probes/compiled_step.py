@@ -1,0 +1,152 @@
+"""The whole training step compiled.
+
+Forward, gradient and update of the weights in one compiled function: are the weights
+after three steps right, and does Python run in none but the first?
+"""
+
+import numpy as np
+
+TIMEOUT = 300
+
+X = np.array([[0.3, -0.7], [0.9, 0.2], [-0.4, 1.1], [0.5, 0.6]])
+Y = np.array([0.1, -0.3, 0.8, 0.0])
+W = np.array([0.7, -0.2])
+STEPS, RATE, MOMENTUM = 3, 0.5, 0.9
+
+
+def _trained():
+    """Descent with momentum, of the mean squared error of tanh(x w), by hand."""
+    w, velocity = W, np.zeros(2)
+    for _ in range(STEPS):
+        scores = np.tanh(X @ w)
+        gradient = X.T @ (2 * (scores - Y) * (1 - scores**2)) / len(X)
+        velocity = MOMENTUM * velocity + gradient
+        w = w - RATE * velocity
+    return w
+
+
+CHECKS = {
+    "weights after three steps": _trained(),
+    "runs of Python in the second and third": 0,
+}
+
+
+def numpy(check):
+    check.nothing("autograd compiles nothing", "autograd.jit")
+
+
+def pytorch(check):
+    import torch
+
+    found = []
+
+    def counted(graph, examples):
+        # What the backend is handed is all there is: one graph, no Python in between.
+        found.append(graph)
+        return graph.forward
+
+    def loss(w, x, y):
+        return ((torch.tanh(x @ w) - y) ** 2).mean()
+
+    @torch.compile(fullgraph=True, backend=counted)
+    def step(w, velocity, x, y):
+        velocity = MOMENTUM * velocity + torch.func.grad(loss)(w, x, y)
+        return w - RATE * velocity, velocity
+
+    @check("weights after three steps")
+    def weights():
+        x, y, w = map(torch.tensor, (X, Y, W))
+        velocity = torch.zeros_like(w)
+        for _ in range(STEPS):
+            w, velocity = step(w, velocity, x, y)
+        return w
+
+    @check("runs of Python in the second and third")
+    def runs():
+        check.note("torch.compile, fullgraph=True, with torch.func.grad inside")
+        return len(found) - 1
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    optimizer = optax.sgd(RATE, momentum=MOMENTUM)
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return jnp.mean((jnp.tanh(x @ w) - y) ** 2)
+
+    @jax.jit
+    def step(w, state, x, y):
+        updates, state = optimizer.update(jax.grad(loss)(w, x, y), state)
+        return optax.apply_updates(w, updates), state
+
+    @check("weights after three steps")
+    def weights():
+        w = jnp.array(W)
+        state = optimizer.init(w)
+        for _ in range(STEPS):
+            w, state = step(w, state, X, Y)
+        return w
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - 1
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    w = tf.Variable(W)
+    optimizer = tf.keras.optimizers.SGD(RATE, MOMENTUM)
+    optimizer.build([w])
+    runs = []
+
+    @tf.function(jit_compile=True)
+    def step(x, y):
+        runs.append(1)
+        with tf.GradientTape() as tape:
+            scores = tf.tanh(tf.linalg.matvec(x, w))
+            loss = tf.reduce_mean((scores - y) ** 2)
+        optimizer.apply(tape.gradient(loss, [w]), [w])
+
+    @check("weights after three steps")
+    def weights():
+        for _ in range(STEPS):
+            step(X, Y)
+        return w
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - step.experimental_get_tracing_count()
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    runs = []
+
+    def loss(y, scores):
+        runs.append(1)
+        return ops.mean((scores - y) ** 2)
+
+    layer = keras.layers.Dense(1, activation="tanh", use_bias=False)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.compile(keras.optimizers.SGD(RATE, MOMENTUM), loss)
+    model.set_weights([W[:, None]])
+
+    @check("weights after three steps")
+    def weights():
+        model.train_on_batch(X, Y[:, None])
+        del runs[:]
+        for _ in range(STEPS - 1):
+            model.train_on_batch(X, Y[:, None])
+        return model.get_weights()[0][:, 0]
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs)

@@ -1,0 +1,200 @@
+"""A gradient of one's own.
+
+Swish, x sigmoid(x), with a gradient written by hand and clipped to 0.5 in size, which
+the automatic one is not: it is seen which of them was used.
+"""
+
+import numpy as np
+
+X = np.array([-2.0, -0.3, 0.4, 1.5])
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _swish(x):
+    return x * _sigmoid(x)
+
+
+def _clipped(x):
+    s = _sigmoid(x)
+    return np.clip(s + x * s * (1 - s), -0.5, 0.5)
+
+
+CHECKS = {
+    "its value": _swish(X),
+    "its gradient is the written one": _clipped(X),
+    # of the sum of exp(swish(2 x)) / 10
+    "inside a longer function": np.exp(_swish(2 * X)) / 10 * _clipped(2 * X) * 2,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+    from autograd.extend import defvjp, primitive
+
+    @primitive
+    def swish(x):
+        return x / (1 + anp.exp(-x))
+
+    def slope(x):
+        s = 1 / (1 + anp.exp(-x))
+        return anp.clip(s + x * s * (1 - s), -0.5, 0.5)
+
+    defvjp(swish, lambda answer, x: lambda upstream: upstream * slope(x))
+
+    @check("its value")
+    def value():
+        return swish(X)
+
+    @check("its gradient is the written one")
+    def gradient():
+        return grad(lambda x: anp.sum(swish(x)))(X)
+
+    @check("inside a longer function")
+    def inside():
+        return grad(lambda x: anp.sum(anp.exp(swish(2 * x)) / 10))(X)
+
+
+def pytorch(check):
+    import torch
+
+    class Swish(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * torch.sigmoid(x)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            (x,) = ctx.saved_tensors
+            s = torch.sigmoid(x)
+            return upstream * (s + x * s * (1 - s)).clamp(-0.5, 0.5)
+
+    swish = Swish.apply
+
+    def gradient_of(function):
+        x = torch.tensor(X, requires_grad=True)
+        function(x).sum().backward()
+        return x.grad
+
+    @check("its value")
+    def value():
+        return swish(torch.tensor(X))
+
+    @check("its gradient is the written one")
+    def gradient():
+        return gradient_of(swish)
+
+    @check("inside a longer function")
+    def inside():
+        return gradient_of(lambda x: torch.exp(swish(2 * x)) / 10)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def swish(x):
+        return x * jax.nn.sigmoid(x)
+
+    def forward(x):
+        return swish(x), x
+
+    def backward(x, upstream):
+        s = jax.nn.sigmoid(x)
+        return (upstream * jnp.clip(s + x * s * (1 - s), -0.5, 0.5),)
+
+    swish.defvjp(forward, backward)
+
+    @check("its value")
+    def value():
+        return swish(X)
+
+    @check("its gradient is the written one")
+    def gradient():
+        return jax.jit(jax.grad(lambda x: jnp.sum(swish(x))))(X)
+
+    @check("inside a longer function")
+    def inside():
+        return jax.jit(jax.grad(lambda x: jnp.sum(jnp.exp(swish(2 * x)) / 10)))(X)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def swish(x):
+        s = tf.sigmoid(x)
+
+        def gradient(upstream):
+            return upstream * tf.clip_by_value(s + x * s * (1 - s), -0.5, 0.5)
+
+        return x * s, gradient
+
+    def gradient_of(function):
+        x = tf.Variable(X)
+        with tf.GradientTape() as tape:
+            y = function(x)
+        return tape.gradient(y, x)
+
+    @check("its value")
+    def value():
+        return swish(tf.constant(X))
+
+    @check("its gradient is the written one")
+    def gradient():
+        return gradient_of(swish)
+
+    @check("inside a longer function")
+    def inside():
+        return gradient_of(lambda x: tf.exp(swish(2 * x)) / 10)
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    @ops.custom_gradient
+    def swish(x):
+        s = ops.sigmoid(x)
+
+        def gradient(*args, upstream=None):
+            (upstream,) = args if upstream is None else (upstream,)
+            return upstream * ops.clip(s + x * s * (1 - s), -0.5, 0.5)
+
+        return x * s, gradient
+
+    class Offsets(keras.layers.Layer):
+        """Its weights start at x; what one step of descent takes off is the gradient."""
+
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def build(self, shape):
+            self.x = self.add_weight(shape=X.shape, initializer=lambda *_, **__: X)
+
+        def call(self, inputs):
+            return self.function(self.x + 0 * inputs)
+
+    def gradient_of(function):
+        model = keras.Sequential([Offsets(function)])
+        model.compile(keras.optimizers.SGD(1.0), lambda y, scores: ops.sum(scores))
+        model.train_on_batch(np.zeros((1, 4)), np.zeros((1, 4)))
+        return X - model.get_weights()[0]
+
+    @check("its value")
+    def value():
+        return ops.convert_to_numpy(swish(ops.convert_to_tensor(X, "float32")))
+
+    @check("its gradient is the written one")
+    def gradient():
+        return gradient_of(swish)
+
+    @check("inside a longer function")
+    def inside():
+        return gradient_of(lambda x: ops.exp(swish(2 * x)) / 10)

@@ -1,0 +1,387 @@
+"""A new operation in C or C++.
+
+Swish and its gradient, compiled here: do they become an operation like others, with a
+gradient, in a network?
+"""
+
+import ctypes
+import os
+import subprocess
+import time
+
+import numpy as np
+
+TIMEOUT = 400
+
+#: What every framework's operation computes; the rest is the framework's own form.
+SWISH = """
+#include <cmath>
+#include <cstdint>
+
+static void swish(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] / (1 + std::exp(-x[i]));
+}
+
+static void swish_slope(const float* x, const float* upstream, float* g, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    float s = 1 / (1 + std::exp(-x[i]));
+    g[i] = upstream[i] * (s + x[i] * s * (1 - s));
+  }
+}
+"""
+
+# One step of descent, 0.1 times the gradient, of the mean squared error of
+# swish(X w1) w2 from Y.
+X = np.array([[0.3, -0.7], [0.9, 0.2], [-0.4, 1.1], [0.5, 0.6]])
+Y = np.array([[0.1], [-0.3], [0.8], [0.0]])
+W1 = np.array([[0.7, -0.2, 0.4], [-0.5, 0.3, 0.9]])
+W2 = np.array([[0.6], [-1.1], [0.2]])
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _slope(x):
+    s = _sigmoid(x)
+    return s + x * s * (1 - s)
+
+
+def _stepped():
+    hidden = X @ W1
+    swished = hidden * _sigmoid(hidden)
+    distance = 2 * (swished @ W2 - Y) / len(X)
+    by_w1 = X.T @ (distance @ W2.T * _slope(hidden))
+    return np.concatenate(
+        [(W1 - 0.1 * by_w1).ravel(), (W2 - 0.1 * swished.T @ distance).ravel()]
+    )
+
+
+POINTS = np.array([-2.0, -0.3, 0.4, 1.5])
+
+CHECKS = {
+    "its value": POINTS * _sigmoid(POINTS),
+    "its gradient": _slope(POINTS),
+    "a network with it, trained a step": _stepped(),
+}
+
+
+def _built(check, folder, source, *flags):
+    """A shared library of this C++ source, built by g++ in the folder."""
+    compiler = check.command("g++")
+    path = os.path.join(folder, "swish.cc")
+    library = os.path.join(folder, "libswish.so")
+    with open(path, "w") as file:
+        file.write(SWISH + source)
+    begin = time.time()
+    command = [compiler, "-O2", "-shared", "-fPIC", path, "-o", library]
+    done = subprocess.run(
+        command + list(flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        raise RuntimeError("g++: " + done.stdout.decode("utf-8", "replace")[:3000])
+    check.note(
+        "%d lines of C++ beside swish itself, built in %.0f s"
+        % (len(source.strip().splitlines()), time.time() - begin)
+    )
+    return library
+
+
+#: For those that call plain functions.
+PLAIN = """
+extern "C" void swish_f(const float* x, float* y, int64_t n) { swish(x, y, n); }
+extern "C" void swish_slope_f(const float* x, const float* up, float* g, int64_t n) {
+  swish_slope(x, up, g, n);
+}
+"""
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+    from autograd.extend import defvjp, primitive
+
+    operation = []
+
+    @check("its value")
+    def value():
+        with check.folder() as folder:
+            library = ctypes.CDLL(_built(check, folder, PLAIN))
+        array = np.ctypeslib.ndpointer("float32", flags="C_CONTIGUOUS")
+        library.swish_f.argtypes = [array, array, ctypes.c_int64]
+        library.swish_slope_f.argtypes = [array, array, array, ctypes.c_int64]
+
+        @primitive
+        def swish(x):
+            x = np.ascontiguousarray(x, "float32")
+            y = np.empty_like(x)
+            library.swish_f(x, y, x.size)
+            return y
+
+        def slope(x, upstream):
+            x, upstream = (np.ascontiguousarray(v, "float32") for v in (x, upstream))
+            g = np.empty_like(x)
+            library.swish_slope_f(x, upstream, g, x.size)
+            return g
+
+        defvjp(swish, lambda answer, x: lambda upstream: slope(x, upstream))
+        operation.append(swish)
+        return swish(POINTS)
+
+    @check("its gradient")
+    def gradient():
+        return grad(lambda x: anp.sum(operation[0](x)))(POINTS)
+
+    @check("a network with it, trained a step")
+    def trained():
+        def loss(weights):
+            w1, w2 = weights
+            return anp.mean((anp.dot(operation[0](anp.dot(X, w1)), w2) - Y) ** 2)
+
+        gradients = grad(loss)([W1, W2])
+        stepped = [w - 0.1 * g for w, g in zip((W1, W2), gradients)]
+        return np.concatenate([w.ravel() for w in stepped])
+
+
+def pytorch(check):
+    import sysconfig
+
+    import torch
+    from torch.utils import cpp_extension
+
+    source = """
+#include <torch/library.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+
+at::Tensor forward(const at::Tensor& x) {
+  auto y = at::empty_like(x);
+  swish(x.const_data_ptr<float>(), y.mutable_data_ptr<float>(), x.numel());
+  return y;
+}
+
+at::Tensor backward(const at::Tensor& x, const at::Tensor& upstream) {
+  auto g = at::empty_like(x);
+  swish_slope(x.const_data_ptr<float>(), upstream.const_data_ptr<float>(),
+              g.mutable_data_ptr<float>(), x.numel());
+  return g;
+}
+
+TORCH_LIBRARY(netglot_probe_c, m) {
+  m.def("swish(Tensor x) -> Tensor", &forward);
+  m.def("swish_slope(Tensor x, Tensor upstream) -> Tensor", &backward);
+}
+"""
+
+    @check("its value")
+    def value():
+        with check.folder() as folder:
+            include = [sysconfig.get_paths()["include"], *cpp_extension.include_paths()]
+            libraries = cpp_extension.library_paths()
+            library = _built(
+                check,
+                folder,
+                source,
+                "-std=c++20",
+                *("-I" + path for path in include),
+                *("-L" + path for path in libraries),
+                "-lc10",
+                "-ltorch_cpu",
+                "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch.compiled_with_cxx11_abi(),
+            )
+            torch.ops.load_library(library)
+
+        def backward(ctx, upstream):
+            x = ctx.saved_tensors[0]
+            return torch.ops.netglot_probe_c.swish_slope(x, upstream.contiguous())
+
+        def keep(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        torch.library.register_autograd(
+            "netglot_probe_c::swish", backward, setup_context=keep
+        )
+        return torch.ops.netglot_probe_c.swish(torch.tensor(POINTS).float())
+
+    @check("its gradient")
+    def gradient():
+        x = torch.tensor(POINTS, dtype=torch.float32, requires_grad=True)
+        torch.ops.netglot_probe_c.swish(x).sum().backward()
+        return x.grad
+
+    @check("a network with it, trained a step")
+    def trained():
+        swish = torch.ops.netglot_probe_c.swish
+        x, y = torch.tensor(X).float(), torch.tensor(Y).float()
+        w1, w2 = (torch.nn.Parameter(torch.tensor(w).float()) for w in (W1, W2))
+        optimizer = torch.optim.SGD([w1, w2], lr=0.1)
+        torch.nn.functional.mse_loss(swish(x @ w1) @ w2, y).backward()
+        optimizer.step()
+        return torch.cat([w1.flatten(), w2.flatten()]).detach()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    source = """
+#include "xla/ffi/api/ffi.h"
+namespace ffi = xla::ffi;
+using Array = ffi::Buffer<ffi::F32>;
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    Swish,
+    [](Array x, ffi::ResultBuffer<ffi::F32> y) {
+      swish(x.typed_data(), y->typed_data(), x.element_count());
+      return ffi::Error::Success();
+    },
+    ffi::Ffi::Bind().Arg<Array>().Ret<Array>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    SwishSlope,
+    [](Array x, Array upstream, ffi::ResultBuffer<ffi::F32> g) {
+      swish_slope(x.typed_data(), upstream.typed_data(), g->typed_data(),
+                  x.element_count());
+      return ffi::Error::Success();
+    },
+    ffi::Ffi::Bind().Arg<Array>().Arg<Array>().Ret<Array>());
+"""
+
+    def called(name, *arguments):
+        result = jax.ShapeDtypeStruct(arguments[0].shape, jnp.float32)
+        return jax.ffi.ffi_call(name, result, vmap_method="broadcast_all")(*arguments)
+
+    @jax.custom_vjp
+    def swish(x):
+        return called("netglot_swish", x)
+
+    def forward(x):
+        return swish(x), x
+
+    def backward(x, upstream):
+        return (called("netglot_swish_slope", x, upstream),)
+
+    swish.defvjp(forward, backward)
+
+    @check("its value")
+    def value():
+        with check.folder() as folder:
+            include = "-I" + jax.ffi.include_dir()
+            library = ctypes.CDLL(_built(check, folder, source, "-std=c++17", include))
+        for name in ("Swish", "SwishSlope"):
+            target = "netglot_swish" + ("_slope" if "Slope" in name else "")
+            handler = jax.ffi.pycapsule(getattr(library, name))
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+        return jax.jit(swish)(jnp.float32(POINTS))
+
+    @check("its gradient")
+    def gradient():
+        return jax.jit(jax.grad(lambda x: jnp.sum(swish(x))))(jnp.float32(POINTS))
+
+    @check("a network with it, trained a step")
+    def trained():
+        @jax.jit
+        def step(w1, w2):
+            def loss(w1, w2):
+                return jnp.mean((swish(X @ w1) @ w2 - Y) ** 2)
+
+            by_w1, by_w2 = jax.grad(loss, (0, 1))(w1, w2)
+            return w1 - 0.1 * by_w1, w2 - 0.1 * by_w2
+
+        return jnp.concatenate([w.ravel() for w in step(W1, W2)])
+
+
+#: TensorFlow's form, the same in versions 1 and 2.
+TENSORFLOW = """
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+using namespace tensorflow;
+
+REGISTER_OP("NetglotSwish").Input("x: float").Output("y: float").SetShapeFn(
+    [](shape_inference::InferenceContext* c) {
+      c->set_output(0, c->input(0));
+      return STATUS_OK;
+    });
+REGISTER_OP("NetglotSwishSlope").Input("x: float").Input("upstream: float")
+    .Output("g: float").SetShapeFn([](shape_inference::InferenceContext* c) {
+      c->set_output(0, c->input(0));
+      return STATUS_OK;
+    });
+
+class SwishOp : public OpKernel {
+ public:
+  explicit SwishOp(OpKernelConstruction* c) : OpKernel(c) {}
+  void Compute(OpKernelContext* c) override {
+    const Tensor& x = c->input(0);
+    Tensor* y = nullptr;
+    OP_REQUIRES_OK(c, c->allocate_output(0, x.shape(), &y));
+    swish(x.flat<float>().data(), y->flat<float>().data(), x.NumElements());
+  }
+};
+REGISTER_KERNEL_BUILDER(Name("NetglotSwish").Device(DEVICE_CPU), SwishOp);
+
+class SwishSlopeOp : public OpKernel {
+ public:
+  explicit SwishSlopeOp(OpKernelConstruction* c) : OpKernel(c) {}
+  void Compute(OpKernelContext* c) override {
+    const Tensor& x = c->input(0);
+    const Tensor& upstream = c->input(1);
+    Tensor* g = nullptr;
+    OP_REQUIRES_OK(c, c->allocate_output(0, x.shape(), &g));
+    swish_slope(x.flat<float>().data(), upstream.flat<float>().data(),
+                g->flat<float>().data(), x.NumElements());
+  }
+};
+REGISTER_KERNEL_BUILDER(Name("NetglotSwishSlope").Device(DEVICE_CPU), SwishSlopeOp);
+"""
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    loaded = []
+
+    @check("its value")
+    def value():
+        with check.folder() as folder:
+            flags = tf.sysconfig.get_compile_flags() + tf.sysconfig.get_link_flags()
+            source = TENSORFLOW.replace("STATUS_OK", "absl::OkStatus()")
+            library = _built(check, folder, source, *flags)
+            loaded.append(tf.load_op_library(library))
+
+        @tf.RegisterGradient("NetglotSwish")
+        def gradient(op, upstream):
+            return loaded[0].netglot_swish_slope(op.inputs[0], upstream)
+
+        return loaded[0].netglot_swish(tf.constant(POINTS, tf.float32))
+
+    @check("its gradient")
+    def gradient():
+        x = tf.Variable(POINTS, dtype=tf.float32)
+        with tf.GradientTape() as tape:
+            y = loaded[0].netglot_swish(x)
+        return tape.gradient(y, x)
+
+    @check("a network with it, trained a step")
+    def trained():
+        weights = [tf.Variable(w, dtype=tf.float32) for w in (W1, W2)]
+
+        @tf.function
+        def step():
+            w1, w2 = weights
+            with tf.GradientTape() as tape:
+                scores = loaded[0].netglot_swish(X @ w1) @ w2
+                loss = tf.reduce_mean((scores - Y) ** 2)
+            for w, gradient in zip(weights, tape.gradient(loss, weights)):
+                w.assign_sub(0.1 * gradient)
+
+        step()
+        return tf.concat([tf.reshape(w, [-1]) for w in weights], 0)
+
+
+def keras(check):
+    check.nothing(
+        "Keras has no kernels of its own: an operation in C is one of its engine",
+        "keras.ops.load_library",
+    )

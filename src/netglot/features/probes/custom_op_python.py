@@ -1,0 +1,258 @@
+"""A new operation in Python.
+
+Swish, whose value and gradient are computed by code that the framework does not see
+into (NumPy): does it become an operation like others, with a gradient, in a network?
+"""
+
+import numpy as np
+
+
+# One step of descent, 0.1 times the gradient, of the mean squared error of
+# swish(X w1) w2 from Y.
+X = np.array([[0.3, -0.7], [0.9, 0.2], [-0.4, 1.1], [0.5, 0.6]])
+Y = np.array([[0.1], [-0.3], [0.8], [0.0]])
+W1 = np.array([[0.7, -0.2, 0.4], [-0.5, 0.3, 0.9]])
+W2 = np.array([[0.6], [-1.1], [0.2]])
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _slope(x):
+    s = _sigmoid(x)
+    return s + x * s * (1 - s)
+
+
+def _stepped():
+    hidden = X @ W1
+    swished = hidden * _sigmoid(hidden)
+    distance = 2 * (swished @ W2 - Y) / len(X)
+    by_w1 = X.T @ (distance @ W2.T * _slope(hidden))
+    return np.concatenate(
+        [(W1 - 0.1 * by_w1).ravel(), (W2 - 0.1 * swished.T @ distance).ravel()]
+    )
+
+
+POINTS = np.array([-2.0, -0.3, 0.4, 1.5])
+
+CHECKS = {
+    "its value": POINTS * _sigmoid(POINTS),
+    "its gradient": _slope(POINTS),
+    "a network with it, trained a step": _stepped(),
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+    from autograd.extend import defvjp, primitive
+
+    @primitive
+    def swish(x):
+        return x * _sigmoid(x)
+
+    defvjp(swish, lambda answer, x: lambda upstream: upstream * _slope(x))
+
+    @check("its value")
+    def value():
+        return swish(POINTS)
+
+    @check("its gradient")
+    def gradient():
+        return grad(lambda x: anp.sum(swish(x)))(POINTS)
+
+    @check("a network with it, trained a step")
+    def trained():
+        def loss(weights):
+            w1, w2 = weights
+            return anp.mean((anp.dot(swish(anp.dot(X, w1)), w2) - Y) ** 2)
+
+        gradients = grad(loss)([W1, W2])
+        stepped = [w - 0.1 * g for w, g in zip((W1, W2), gradients)]
+        return np.concatenate([w.ravel() for w in stepped])
+
+
+def pytorch(check):
+    import torch
+
+    @torch.library.custom_op("netglot_probe::swish", mutates_args=())
+    def swish(x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(x.numpy() * _sigmoid(x.numpy()))
+
+    @torch.library.custom_op("netglot_probe::swish_slope", mutates_args=())
+    def swish_slope(x: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(upstream.numpy() * _slope(x.numpy()))
+
+    @swish.register_fake
+    def shape(x):
+        return torch.empty_like(x)
+
+    def backward(ctx, upstream):
+        return swish_slope(ctx.saved_tensors[0], upstream.contiguous())
+
+    def keep(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    swish.register_autograd(backward, setup_context=keep)
+
+    @check("its value")
+    def value():
+        return swish(torch.tensor(POINTS))
+
+    @check("its gradient")
+    def gradient():
+        x = torch.tensor(POINTS, requires_grad=True)
+        swish(x).sum().backward()
+        return x.grad
+
+    @check("a network with it, trained a step")
+    def trained():
+        x, y = torch.tensor(X), torch.tensor(Y)
+        w1, w2 = (torch.nn.Parameter(torch.tensor(w)) for w in (W1, W2))
+        optimizer = torch.optim.SGD([w1, w2], lr=0.1)
+        torch.nn.functional.mse_loss(swish(x @ w1) @ w2, y).backward()
+        optimizer.step()
+        return torch.cat([w1.flatten(), w2.flatten()]).detach()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    def on_the_host(function, x):
+        return jax.pure_callback(
+            lambda x: function(np.asarray(x)).astype(x.dtype),
+            jax.ShapeDtypeStruct(x.shape, x.dtype),
+            x,
+            vmap_method="broadcast_all",
+        )
+
+    @jax.custom_vjp
+    def swish(x):
+        return on_the_host(lambda x: x * _sigmoid(x), x)
+
+    def forward(x):
+        return swish(x), x
+
+    def backward(x, upstream):
+        return (upstream * on_the_host(_slope, x),)
+
+    swish.defvjp(forward, backward)
+
+    @check("its value")
+    def value():
+        return jax.jit(swish)(jnp.array(POINTS))
+
+    @check("its gradient")
+    def gradient():
+        return jax.jit(jax.grad(lambda x: jnp.sum(swish(x))))(jnp.array(POINTS))
+
+    @check("a network with it, trained a step")
+    def trained():
+        @jax.jit
+        def step(w1, w2):
+            def loss(w1, w2):
+                return jnp.mean((swish(X @ w1) @ w2 - Y) ** 2)
+
+            by_w1, by_w2 = jax.grad(loss, (0, 1))(w1, w2)
+            return w1 - 0.1 * by_w1, w2 - 0.1 * by_w2
+
+        return jnp.concatenate([w.ravel() for w in step(W1, W2)])
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    def on_the_host(function, x):
+        y = tf.numpy_function(function, [x], x.dtype)
+        y.set_shape(x.shape)
+        return y
+
+    @tf.custom_gradient
+    def swish(x):
+        def gradient(upstream):
+            return upstream * on_the_host(_slope, x)
+
+        return on_the_host(lambda x: x * _sigmoid(x), x), gradient
+
+    @check("its value")
+    def value():
+        return tf.function(swish)(tf.constant(POINTS))
+
+    @check("its gradient")
+    def gradient():
+        x = tf.Variable(POINTS)
+        with tf.GradientTape() as tape:
+            y = swish(x)
+        return tape.gradient(y, x)
+
+    @check("a network with it, trained a step")
+    def trained():
+        weights = [tf.Variable(W1), tf.Variable(W2)]
+
+        @tf.function
+        def step():
+            w1, w2 = weights
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((swish(X @ w1) @ w2 - Y) ** 2)
+            for w, gradient in zip(weights, tape.gradient(loss, weights)):
+                w.assign_sub(0.1 * gradient)
+
+        step()
+        return tf.concat([tf.reshape(w, [-1]) for w in weights], 0)
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    @ops.custom_gradient
+    def swish(x):
+        s = ops.sigmoid(x)
+
+        def gradient(*args, upstream=None):
+            (upstream,) = args if upstream is None else (upstream,)
+            return upstream * (s + x * s * (1 - s))
+
+        return x * s, gradient
+
+    class Swish(keras.Operation):
+        def call(self, x):
+            return swish(x)
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    def network():
+        """An operation of one's own works on the symbols of a functional model too."""
+        x = keras.Input((2,))
+        hidden = Swish()(keras.layers.Dense(3, use_bias=False)(x))
+        model = keras.Model(x, keras.layers.Dense(1, use_bias=False)(hidden))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.set_weights([W1, W2])
+        return model
+
+    @check("its value")
+    def value():
+        check.note(
+            "composed of keras.ops; what they cannot say is the engine's business"
+        )
+        return ops.convert_to_numpy(Swish()(ops.convert_to_tensor(POINTS, "float32")))
+
+    # One step of descent of a weight that is x itself takes its gradient off.
+    @check("its gradient")
+    def gradient():
+        one = keras.Input((1,))
+        start = keras.layers.Dense(4, use_bias=False)
+        model = keras.Model(one, Swish()(start(one)))
+        model.compile(keras.optimizers.SGD(1.0), lambda y, scores: ops.sum(scores))
+        start.set_weights([POINTS[None]])
+        model.train_on_batch(np.ones((1, 1)), np.zeros((1, 4)))
+        return POINTS - start.get_weights()[0][0]
+
+    @check("a network with it, trained a step")
+    def trained():
+        model = network()
+        model.train_on_batch(X, Y)
+        return np.concatenate([w.ravel() for w in model.get_weights()])

@@ -1,0 +1,213 @@
+"""Number formats.
+
+Does arithmetic in each format round as that format does, or is another one behind the
+name?
+"""
+
+import numpy as np
+
+#: Differences that float32 cannot tell, in units of 2 ** -40.
+TINY = 2.0**-40
+
+CHECKS = {
+    # (1 + 2^-40) - 1; float32 says 0
+    "float64": [1.0],
+    # 2048 + 1, a third, 60000 + 60000; float32 says 2049, 0.33333334, 120000
+    "float16": lambda v: _same(v, [2048.0, 0.333251953125, np.inf]),
+    # 256 + 1, a third, 60000 + 60000
+    "bfloat16": lambda v: _same(v, [256.0, 0.333984375, 119808.0]),
+    # 0.3 and 17 rounded to four significant bits
+    "float8 (e4m3)": lambda v: _same(v, [0.3125, 16.0]),
+    # 100 + 100 and 7 * 8
+    "int8": [-56.0, 56.0],
+    # real and imaginary part of (1 + 2i) (3 - i) and of exp(i pi / 2)
+    "complex": [5.0, 5.0, 0.0, 1.0],
+}
+
+
+def _same(found, right):
+    return [float(v) for v in found] == right
+
+
+CHECKS["float16"].__doc__ = "2048 + 1, a third, 60000 + 60000 as float16 rounds them"
+CHECKS["bfloat16"].__doc__ = "256 + 1, a third, 60000 + 60000 as bfloat16 rounds them"
+CHECKS["float8 (e4m3)"].__doc__ = "0.3 and 17 as float8 e4m3 rounds them"
+
+
+def numpy(check):
+    @check("float64")
+    def double():
+        return (np.array([1 + TINY], "float64") - 1) / TINY
+
+    @check("float16")
+    def half():
+        with np.errstate(over="ignore"):
+            x = np.array([2048, 1, 60000], "float16")
+            return [x[0] + x[1], x[1] / np.float16(3), x[2] + x[2]]
+
+    @check("bfloat16")
+    def brain():
+        check.lacks("numpy.bfloat16", "NumPy has none; ml_dtypes adds one")
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.lacks("numpy.float8_e4m3fn", "NumPy has none; ml_dtypes adds one")
+
+    @check("int8")
+    def whole():
+        x = np.array([100, 7, 8], "int8")
+        return [(x[:1] + x[:1])[0], x[1] * x[2]]
+
+    @check("complex")
+    def numbers():
+        product = np.complex64(1 + 2j) * np.complex64(3 - 1j)
+        turned = np.exp(np.complex64(0.5j * np.pi))
+        return [product.real, product.imag, turned.real, turned.imag]
+
+
+def pytorch(check):
+    import torch
+
+    @check("float64")
+    def double():
+        return (torch.tensor([1 + TINY], dtype=torch.float64) - 1) / TINY
+
+    @check("float16")
+    def half():
+        x = torch.tensor([2048, 1, 60000], dtype=torch.float16)
+        return [v.item() for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("bfloat16")
+    def brain():
+        x = torch.tensor([256, 1, 60000], dtype=torch.bfloat16)
+        return [v.item() for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.note("conversions and scaled products; no addition")
+        return torch.tensor([0.3, 17]).to(torch.float8_e4m3fn).float()
+
+    @check("int8")
+    def whole():
+        x = torch.tensor([100, 7, 8], dtype=torch.int8)
+        return [(x[0] + x[0]).item(), (x[1] * x[2]).item()]
+
+    @check("complex")
+    def numbers():
+        product = torch.tensor(1 + 2j) * torch.tensor(3 - 1j)
+        turned = torch.exp(torch.tensor(0.5j * np.pi))
+        return [product.real, product.imag, turned.real, turned.imag]
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    @check("float64")
+    def double():
+        check.note("off unless jax_enable_x64 is set")
+        with jax.enable_x64(True):
+            return (jnp.array([1 + TINY], jnp.float64) - 1) / TINY
+
+    @check("float16")
+    def half():
+        x = jnp.array([2048, 1, 60000], jnp.float16)
+        return [float(v) for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("bfloat16")
+    def brain():
+        x = jnp.array([256, 1, 60000], jnp.bfloat16)
+        return [float(v) for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("float8 (e4m3)")
+    def quarter():
+        x = jnp.array([0.3, 17], jnp.float32).astype(jnp.float8_e4m3fn)
+        return x.astype(jnp.float32)
+
+    @check("int8")
+    def whole():
+        x = jnp.array([100, 7, 8], jnp.int8)
+        return [int(x[0] + x[0]), int(x[1] * x[2])]
+
+    @check("complex")
+    def numbers():
+        product = jnp.complex64(1 + 2j) * jnp.complex64(3 - 1j)
+        turned = jnp.exp(jnp.complex64(0.5j * np.pi))
+        return [product.real, product.imag, turned.real, turned.imag]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @check("float64")
+    def double():
+        return (tf.constant([1 + TINY], tf.float64) - 1) / TINY
+
+    @check("float16")
+    def half():
+        x = tf.constant([2048, 1, 60000], tf.float16)
+        return [float(v) for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("bfloat16")
+    def brain():
+        x = tf.constant([256, 1, 60000], tf.bfloat16)
+        return [float(v) for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("float8 (e4m3)")
+    def quarter():
+        eighths = tf.dtypes.experimental.float8_e4m3fn
+        return tf.cast(tf.cast(tf.constant([0.3, 17]), eighths), tf.float32)
+
+    @check("int8")
+    def whole():
+        x = tf.constant([100, 7, 8], tf.int8)
+        return [int(x[0] + x[0]), int(x[1] * x[2])]
+
+    @check("complex")
+    def numbers():
+        product = tf.constant(1 + 2j, tf.complex64) * tf.constant(3 - 1j, tf.complex64)
+        turned = tf.exp(tf.constant(0.5j * np.pi, tf.complex64))
+        parts = [f(v) for v in (product, turned) for f in (tf.math.real, tf.math.imag)]
+        return [float(v) for v in parts]
+
+
+def keras(check):
+    from keras import ops
+
+    def numbers_of(values):
+        return [float(ops.convert_to_numpy(ops.cast(v, "float32"))) for v in values]
+
+    @check("float64")
+    def double():
+        x = ops.convert_to_tensor(np.array([1 + TINY]), "float64")
+        return ops.convert_to_numpy((x - 1) / TINY)
+
+    @check("float16")
+    def half():
+        x = ops.cast(ops.convert_to_tensor([2048.0, 1, 60000]), "float16")
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("bfloat16")
+    def brain():
+        x = ops.cast(ops.convert_to_tensor([256.0, 1, 60000]), "bfloat16")
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.note("conversions, as its float8 quantization uses them")
+        x = ops.cast(ops.convert_to_tensor([0.3, 17.0]), "float8_e4m3fn")
+        return ops.convert_to_numpy(ops.cast(x, "float32"))
+
+    @check("int8")
+    def whole():
+        x = ops.convert_to_tensor([100, 7, 8], "int8")
+        return numbers_of((x[0] + x[0], x[1] * x[2]))
+
+    @check("complex")
+    def complex_numbers():
+        product = ops.multiply(
+            ops.view_as_complex(ops.convert_to_tensor([1.0, 2.0])),
+            ops.view_as_complex(ops.convert_to_tensor([3.0, -1.0])),
+        )
+        turned = ops.exp(ops.view_as_complex(ops.convert_to_tensor([0.0, np.pi / 2])))
+        return numbers_of(f(v) for v in (product, turned) for f in (ops.real, ops.imag))

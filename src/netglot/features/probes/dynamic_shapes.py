@@ -1,0 +1,129 @@
+"""Dynamic shapes.
+
+One compiled function, batches of 2, 3 and 5 observations: is one compilation enough,
+and does the function know the size of the batch that it gets?
+"""
+
+import numpy as np
+
+BATCHES = [np.arange(4.0 * n).reshape(n, 4) / 10 for n in (2, 3, 5)]
+
+
+def _right(x):
+    """The sum of the rows' tanh, times the number of rows."""
+    return np.tanh(x).sum(0) * len(x)
+
+
+CHECKS = {
+    "values of three sizes, one function": np.stack([_right(x) for x in BATCHES]),
+    "compilations for the three": 1,
+}
+
+
+def numpy(check):
+    check.nothing("autograd compiles nothing: any size, each time anew", "autograd.jit")
+
+
+def pytorch(check):
+    import torch
+
+    compilations = []
+
+    def counted(graph, examples):
+        compilations.append(1)
+        return graph.forward
+
+    @torch.compile(dynamic=True, backend=counted)
+    def function(x):
+        return torch.tanh(x).sum(0) * len(x)
+
+    @check("values of three sizes, one function")
+    def values():
+        return torch.stack([function(torch.tensor(x)) for x in BATCHES])
+
+    @check("compilations for the three")
+    def count():
+        check.note("dynamic=True; untold it compiles twice: once as seen, then for any")
+        return len(compilations)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def function(x):
+        return jnp.tanh(x).sum(0) * len(x)
+
+    @check("values of three sizes, one function")
+    def values():
+        return [function(x) for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.note("one for each shape; jax.export alone has symbols for sizes")
+        return function._cache_size()
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float64)])
+    def function(x):
+        rows = tf.cast(tf.shape(x)[0], x.dtype)
+        return tf.reduce_sum(tf.tanh(x), 0) * rows
+
+    @check("values of three sizes, one function")
+    def values():
+        return [function(x) for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        return function.experimental_get_tracing_count()
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    runs = []
+
+    class Function(keras.layers.Layer):
+        def call(self, x):
+            runs.append(1)
+            rows = ops.cast(ops.shape(x)[0], x.dtype)
+            return ops.zeros_like(x) + ops.sum(ops.tanh(x), 0) * rows
+
+    model = keras.Sequential([keras.Input((4,)), Function()])
+    model.compile(run_eagerly=False)
+    runs.clear()
+
+    @check("values of three sizes, one function")
+    def values():
+        return [model.predict_on_batch(x)[0] for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.note("runs of the layer's Python for the three batches")
+        return len(runs)
+
+
+def keras_torch(check):
+    import keras
+    from keras import ops
+
+    class Function(keras.layers.Layer):
+        def call(self, x):
+            return ops.zeros_like(x) + ops.sum(ops.tanh(x), 0) * ops.shape(x)[0]
+
+    model = keras.Sequential([keras.Input((4,)), Function()])
+    model.compile()
+
+    @check("values of three sizes, one function")
+    def values():
+        check.fallback("call by call: nothing is compiled unless the user asks for it")
+        return [model.predict_on_batch(x)[0] for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.no("nothing is compiled: jit_compile is %s" % model.jit_compile)

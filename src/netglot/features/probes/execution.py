@@ -1,0 +1,143 @@
+"""Eager, lazy or asynchronous.
+
+Thirty products of matrices of 300 by 300 are called for. What share of their time has
+gone when the call returns? If little: is it computed meanwhile, or not before it is
+asked for?
+"""
+
+import time
+
+import numpy as np
+
+SIZE, TIMES = 300, 30
+#: Its product with itself is itself; the sum of its entries is SIZE.
+MEANS = np.full((SIZE, SIZE), 1.0 / SIZE, "float32")
+
+
+def one_of_three(way):
+    """at once, asynchronous or lazy, and not something between"""
+    return way in ("at once", "asynchronous", "lazy")
+
+
+CHECKS = {"when it computes": one_of_three, "the value in the end": float(SIZE)}
+
+
+def _way(check, call, read):
+    """How ``call()`` computes what ``read`` takes to the host; both are warm."""
+    read(call())
+    returned, waited, later = [], [], []
+    for _ in range(5):
+        begin = time.perf_counter()
+        pending = call()
+        returned.append(time.perf_counter() - begin)
+        read(pending)
+        waited.append(time.perf_counter() - begin)
+    share = min(returned) / min(waited)
+    check.note("%.0f %% of the time when the call returns" % (100 * share))
+    if share > 0.7:
+        return "at once"
+    for _ in range(5):
+        pending = call()
+        time.sleep(3 * min(waited))
+        begin = time.perf_counter()
+        read(pending)
+        later.append(time.perf_counter() - begin)
+    left = min(later) / min(waited)
+    check.note("%.0f %% to do after a pause" % (100 * left))
+    if share < 0.4 and left < 0.4:
+        return "asynchronous"
+    return "lazy" if share < 0.4 and left > 0.6 else "unclear"
+
+
+def numpy(check):
+    def call():
+        y = MEANS
+        for _ in range(TIMES):
+            y = y @ MEANS
+        return y
+
+    @check("when it computes")
+    def way():
+        return _way(check, call, np.sum)
+
+    @check("the value in the end")
+    def value():
+        return call().sum()
+
+
+def pytorch(check):
+    import torch
+
+    x = torch.tensor(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = y @ x
+        return y
+
+    @check("when it computes")
+    def way():
+        check.note("on a processor; a GPU's kernels are asynchronous")
+        return _way(check, call, lambda y: y.sum().item())
+
+    @check("the value in the end")
+    def value():
+        return call().sum().item()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.array(MEANS)
+
+    products = jax.jit(lambda x: jax.lax.fori_loop(0, TIMES, lambda i, y: y @ x, x))
+
+    @check("when it computes")
+    def way():
+        return _way(check, lambda: products(x), np.asarray)
+
+    @check("the value in the end")
+    def value():
+        return np.asarray(products(x)).sum()
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    x = tf.constant(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = y @ x
+        return y
+
+    @check("when it computes")
+    def way():
+        return _way(check, call, lambda y: y.numpy())
+
+    @check("the value in the end")
+    def value():
+        return call().numpy().sum()
+
+
+def keras(check):
+    from keras import ops
+
+    x = ops.convert_to_tensor(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = ops.matmul(y, x)
+        return y
+
+    @check("when it computes")
+    def way():
+        return _way(check, call, ops.convert_to_numpy)
+
+    @check("the value in the end")
+    def value():
+        return ops.convert_to_numpy(call()).sum()

@@ -1,0 +1,130 @@
+"""What float32 is multiplied in.
+
+How many binary places of 1 + 2^-k survive a product of float32 matrices? 23 are
+float32's own; 10 would be TF32's, 7 bfloat16's.
+"""
+
+import numpy as np
+
+CHECKS = {"places in a matrix product": 23, "places in a convolution": 23}
+
+SIZE = 64
+
+
+def _places(product):
+    """The largest k for which 1 + 2^-k times 1 is told from 1."""
+    found = 0
+    for k in range(1, 30):
+        value = np.float32(1 + 2.0**-k)
+        if float(product(value)) == 1 + 2.0**-k:
+            found = k
+    return found
+
+
+def _matrix(value):
+    """Large enough for the kernels that large matrices get; one entry is of interest."""
+    matrix = np.zeros((SIZE, SIZE), "float32")
+    matrix[0, 0] = value
+    return matrix
+
+
+def _image(value):
+    """(N, C, H, W), the value in the middle of one channel."""
+    image = np.zeros((1, 16, 9, 9), "float32")
+    image[0, 0, 4, 4] = value
+    return image
+
+
+#: (O, I, H, W): the first output channel takes the middle of the first input channel.
+KERNEL = np.zeros((16, 16, 3, 3), "float32")
+KERNEL[0, 0, 1, 1] = 1
+ONE = _matrix(1)
+
+
+def numpy(check):
+    @check("places in a matrix product")
+    def product():
+        return _places(lambda v: (_matrix(v) @ ONE)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        check.fallback("a convolution made of nine matrix products: NumPy has none")
+
+        def convolved(v):
+            image, total = _image(v)[0], 0
+            for i in range(3):
+                for j in range(3):
+                    part = image[:, i : i + 7, j : j + 7].reshape(16, -1)
+                    total = total + KERNEL[:, :, i, j] @ part
+            return total.reshape(16, 7, 7)[0, 3, 3]
+
+        return _places(convolved)
+
+
+def pytorch(check):
+    import torch
+
+    @check("places in a matrix product")
+    def product():
+        check.note(
+            "set_float32_matmul_precision: " + torch.get_float32_matmul_precision()
+        )
+        return _places(lambda v: (torch.tensor(_matrix(v)) @ torch.tensor(ONE))[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        kernel = torch.tensor(KERNEL)
+        return _places(
+            lambda v: torch.conv2d(torch.tensor(_image(v)), kernel)[0, 0, 3, 3]
+        )
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    @check("places in a matrix product")
+    def product():
+        product = jax.jit(jnp.matmul)
+        return _places(lambda v: product(_matrix(v), ONE)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        convolved = jax.jit(lambda x: jax.lax.conv(x, KERNEL, (1, 1), "VALID"))
+        return _places(lambda v: convolved(_image(v))[0, 0, 3, 3])
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @check("places in a matrix product")
+    def product():
+        return _places(lambda v: tf.matmul(_matrix(v), ONE)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        kernel = KERNEL.transpose(2, 3, 1, 0)
+
+        def convolved(v):
+            image = _image(v).transpose(0, 2, 3, 1)
+            return tf.nn.conv2d(image, kernel, 1, "VALID")[0, 3, 3, 0]
+
+        return _places(convolved)
+
+
+def keras(check):
+    from keras import ops
+
+    @check("places in a matrix product")
+    def product():
+        return _places(lambda v: ops.matmul(_matrix(v), ONE)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        kernel = ops.convert_to_tensor(KERNEL.transpose(2, 3, 1, 0))
+
+        def convolved(v):
+            image = ops.convert_to_tensor(_image(v).transpose(0, 2, 3, 1))
+            return ops.conv(image, kernel)[0, 3, 3, 0]
+
+        return _places(convolved)

@@ -1,0 +1,187 @@
+"""Forward-mode differentiation.
+
+Is there a derivative along a direction, in one pass beside the value, by rules of its
+own and not by differentiating twice in reverse?
+"""
+
+import numpy as np
+
+X = np.array([0.5, -1.0, 2.0])
+DIRECTION = np.array([1.0, 0.3, -2.0])
+
+# f(x) = (x0 x1, sin(x1) x2, exp(x0 x2), x2 x2), differentiated by hand.
+VALUE = np.array([X[0] * X[1], np.sin(X[1]) * X[2], np.exp(X[0] * X[2]), X[2] ** 2])
+JACOBIAN = np.array(
+    [
+        [X[1], X[0], 0],
+        [0, np.cos(X[1]) * X[2], np.sin(X[1])],
+        [X[2] * np.exp(X[0] * X[2]), 0, X[0] * np.exp(X[0] * X[2])],
+        [0, 0, 2 * X[2]],
+    ]
+)
+
+CHECKS = {
+    "along a direction": np.stack([VALUE, JACOBIAN @ DIRECTION]),
+    "the whole Jacobian": JACOBIAN,
+    # of sum(x ** 3), by a direction through the reverse gradient
+    "forward over reverse": 6 * X * DIRECTION,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad, make_jvp
+
+    def function(x):
+        return anp.array(
+            [x[0] * x[1], anp.sin(x[1]) * x[2], anp.exp(x[0] * x[2]), x[2] ** 2]
+        )
+
+    @check("along a direction")
+    def direction():
+        return make_jvp(function)(X)(DIRECTION)
+
+    @check("the whole Jacobian")
+    def jacobian():
+        return anp.stack([make_jvp(function)(X)(column)[1] for column in np.eye(3)], 1)
+
+    @check("forward over reverse")
+    def hessian():
+        return make_jvp(grad(lambda x: anp.sum(x**3)))(X)(DIRECTION)[1]
+
+
+def pytorch(check):
+    import torch
+    from torch.func import grad, jacfwd, jvp
+
+    x, direction = torch.tensor(X), torch.tensor(DIRECTION)
+
+    def function(x):
+        return torch.stack(
+            [x[0] * x[1], x[1].sin() * x[2], (x[0] * x[2]).exp(), x[2] ** 2]
+        )
+
+    @check("along a direction")
+    def along():
+        return torch.stack(jvp(function, (x,), (direction,)))
+
+    @check("the whole Jacobian")
+    def jacobian():
+        return jacfwd(function)(x)
+
+    @check("forward over reverse")
+    def hessian():
+        return jvp(grad(lambda x: (x**3).sum()), (x,), (direction,))[1]
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    x, direction = jnp.array(X), jnp.array(DIRECTION)
+
+    def function(x):
+        return jnp.stack(
+            [x[0] * x[1], jnp.sin(x[1]) * x[2], jnp.exp(x[0] * x[2]), x[2] ** 2]
+        )
+
+    @check("along a direction")
+    def along():
+        return jnp.stack(jax.jvp(function, (x,), (direction,)))
+
+    @check("the whole Jacobian")
+    def jacobian():
+        return jax.jacfwd(function)(x)
+
+    @check("forward over reverse")
+    def hessian():
+        return jax.jvp(jax.grad(lambda x: jnp.sum(x**3)), (x,), (direction,))[1]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+    from tensorflow.autodiff import ForwardAccumulator
+
+    x, direction = tf.constant(X), tf.constant(DIRECTION)
+
+    def function(x):
+        return tf.stack(
+            [x[0] * x[1], tf.sin(x[1]) * x[2], tf.exp(x[0] * x[2]), x[2] ** 2]
+        )
+
+    @check("along a direction")
+    def along():
+        with ForwardAccumulator(x, direction) as forward:
+            y = function(x)
+        return tf.stack([y, forward.jvp(y)])
+
+    @check("the whole Jacobian")
+    def jacobian():
+        columns = []
+        for column in tf.eye(3, dtype=tf.float64):
+            with ForwardAccumulator(x, column) as forward:
+                y = function(x)
+            columns.append(forward.jvp(y))
+        return tf.stack(columns, axis=1)
+
+    @check("forward over reverse")
+    def hessian():
+        with ForwardAccumulator(x, direction) as forward:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = tf.reduce_sum(x**3)
+            gradient = tape.gradient(y, x)
+        return forward.jvp(gradient)
+
+
+def _keras_cubes():
+    """The gradient of sum(x ** 3) by the engine of Keras."""
+    import keras
+
+    def function(x):
+        return keras.ops.sum(x**3)
+
+    engine = keras.backend.backend()
+    if engine == "jax":
+        import jax
+
+        return jax.grad(function)
+    if engine == "torch":
+        import torch
+
+        return torch.func.grad(function)
+    import tensorflow as tf
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return tape.gradient(y, x)
+
+    return gradient
+
+
+def keras(check):
+    from keras import ops
+
+    x = ops.convert_to_tensor(X, "float32")
+    direction = ops.convert_to_tensor(DIRECTION, "float32")
+
+    def function(x):
+        return ops.stack(
+            [x[0] * x[1], ops.sin(x[1]) * x[2], ops.exp(x[0] * x[2]), x[2] ** 2]
+        )
+
+    @check("along a direction")
+    def along():
+        return ops.convert_to_numpy(ops.stack(ops.jvp(function, (x,), (direction,))))
+
+    @check("the whole Jacobian")
+    def jacobian():
+        columns = [ops.jvp(function, (x,), (column,))[1] for column in ops.eye(3)]
+        return ops.convert_to_numpy(ops.stack(columns, axis=1))
+
+    @check("forward over reverse")
+    def hessian():
+        check.fallback("the reverse gradient is the engine's: Keras has none")
+        return ops.convert_to_numpy(ops.jvp(_keras_cubes(), (x,), (direction,))[1])

@@ -1,0 +1,160 @@
+"""Optimizes the graph by itself.
+
+Ten pointwise operations, written one by one: one pass over the memory or ten? Is a
+matrix product computed whose result is not used? Is one that is written twice computed
+twice?
+"""
+
+import numpy as np
+
+TIMEOUT = 300
+
+LONG = np.linspace(0, 1, 2000000).astype("float32")
+SQUARE = np.full((400, 400), 1 / 400, "float32")
+
+
+def less_than_five(ratio):
+    """ten operations take less than five times as long as one"""
+    return 0 < ratio < 5
+
+
+def less_than_half(ratio):
+    """less than half as long as where the product is used"""
+    return 0 < ratio < 0.5
+
+
+def less_than_one_and_a_half(ratio):
+    """written twice takes less than one and a half times as long as written once"""
+    return 0 < ratio < 1.5
+
+
+CHECKS = {
+    "ten pointwise operations over one": less_than_five,
+    "a product not used, over one used": less_than_half,
+    "a product written twice, over once": less_than_one_and_a_half,
+}
+
+
+def _one(x):
+    return x * 1.01
+
+
+def _ten(x):
+    for _ in range(5):
+        x = x * 1.01 + 0.5
+    return x
+
+
+def _used(a):
+    return a @ a @ a @ a
+
+
+def _unused(a):
+    a @ a @ a @ a
+    return a + 1
+
+
+def _once(a):
+    return a @ a + a
+
+
+def _twice(a):
+    return a @ a + a @ a
+
+
+def _ratios(check, compiled, long, square, wait):
+    """``compiled`` makes the framework's compiled function of one in Python."""
+
+    def over(first, second, x):
+        first, second = compiled(first), compiled(second)
+        wait(first(x)), wait(second(x))
+        taken = [check.seconds(lambda f=f: wait(f(x)), 12) for f in (first, second)]
+        check.note("%.2f ms over %.2f ms" % (1000 * taken[0], 1000 * taken[1]))
+        return taken[0] / taken[1]
+
+    @check("ten pointwise operations over one")
+    def pointwise():
+        return over(_ten, _one, long)
+
+    @check("a product not used, over one used")
+    def unused():
+        return over(_unused, _used, square)
+
+    @check("a product written twice, over once")
+    def twice():
+        return over(_twice, _once, square)
+
+
+def numpy(check):
+    def as_it_is(function):
+        return function
+
+    _ratios(check, as_it_is, LONG, SQUARE, lambda y: y)
+
+
+def pytorch(check):
+    import os
+
+    import torch
+
+    long, square = torch.tensor(LONG), torch.tensor(SQUARE)
+    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    with check.folder() as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        try:
+            _ratios(check, torch.compile, long, square, lambda y: y)
+        finally:
+            if before is None:
+                del os.environ["TORCHINDUCTOR_CACHE_DIR"]
+            else:
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    long, square = jnp.array(LONG), jnp.array(SQUARE)
+    _ratios(check, jax.jit, long, square, jax.block_until_ready)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    def compiled(function):
+        return tf.function(function, jit_compile=True)
+
+    long, square = tf.constant(LONG), tf.constant(SQUARE)
+    _ratios(check, compiled, long, square, lambda y: y)
+
+
+def _keras_compiled(function, **options):
+    """What Keras compiles is a model: the array is its weight, a sum its output."""
+    import keras
+
+    class Layer(keras.layers.Layer):
+        def build(self, shape):
+            self.x = self.add_weight(
+                shape=LONG.shape, initializer=lambda *_, **__: LONG, trainable=False
+            )
+
+        def call(self, inputs):
+            if inputs.shape[-1] == 1:
+                return inputs + keras.ops.sum(function(self.x))
+            return function(inputs)
+
+    model = keras.Sequential([Layer()])
+    model.compile(**options)
+    return model.predict_on_batch
+
+
+def keras(check):
+    def compiled(function):
+        return _keras_compiled(function, jit_compile=True)
+
+    _ratios(check, compiled, np.zeros((1, 1)), SQUARE, lambda y: y)
+
+
+def keras_torch(check):
+    # As Keras comes, jit_compile is off with this engine; on, it is torch.compile's.
+    _ratios(check, _keras_compiled, np.zeros((1, 1)), SQUARE, lambda y: y)

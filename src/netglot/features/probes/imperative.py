@@ -1,0 +1,163 @@
+"""Symbolic or imperative.
+
+Does Python run what was written at every call, and can it look at a value on the way?
+Or does it describe a graph once, which then runs without it? Twice x is asked, for
+x = 3 and x = 4.
+"""
+
+CHECKS = {
+    "imperative: Python runs in each of two calls": 2,
+    "imperative: a value is seen on the way": [6.0, 8.0],
+    # how often Python ran in the two calls after the graph was there, and their values
+    "symbolic: a graph that runs without Python": [0, 6.0, 8.0],
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+
+    seen = []
+
+    def function(x):
+        y = 2 * x
+        seen.append(float(y))
+        return anp.sum(y)
+
+    function(3.0), function(4.0)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return seen
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        check.lacks("autograd.jit", "autograd records what Python does, each time anew")
+
+
+def pytorch(check):
+    import torch
+
+    seen = []
+
+    class Double(torch.nn.Module):
+        def forward(self, x):
+            y = 2 * x
+            seen.append(y)
+            return y
+
+    double, three, four = Double(), torch.tensor(3.0), torch.tensor(4.0)
+    double(three), double(four)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [y.item() for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        described = torch.export.export(double, (three,)).module()
+        before = len(seen)
+        answers = [described(three).item(), described(four).item()]
+        return [len(seen) - before, *answers]
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    three, four = jnp.float32(3), jnp.float32(4)
+    double(three), double(four)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        described = jax.jit(double)
+        described(three)
+        before = len(seen)
+        answers = [float(described(three)), float(described(four))]
+        return [len(seen) - before, *answers]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    three, four = tf.constant(3.0), tf.constant(4.0)
+    double(three), double(four)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        described = tf.function(double)
+        described(three)
+        before = len(seen)
+        answers = [float(described(three)), float(described(four))]
+        return [len(seen) - before, *answers]
+
+
+def keras(check):
+    import keras
+    import numpy as np
+
+    seen = []
+
+    class Double(keras.layers.Layer):
+        def call(self, x):
+            y = 2 * x
+            seen.append(y)
+            return y
+
+    model = keras.Sequential([keras.Input((1,)), Double()])
+    three, four = np.array([[3.0]]), np.array([[4.0]])
+    seen.clear()
+    model(three), model(four)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [float(keras.ops.squeeze(y)) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        model.compile()
+        model.predict_on_batch(three)
+        before = len(seen)
+        answers = [model.predict_on_batch(x).item() for x in (three, four)]
+        return [len(seen) - before, *answers]

@@ -1,0 +1,193 @@
+"""Linear algebra with gradients.
+
+Decompositions of a matrix of 3 by 3, and the gradient of a weighted sum of what they
+give: values and gradients as central differences have them.
+"""
+
+import numpy as np
+
+B = np.array([[1.2, -0.3, 0.5], [0.4, 0.9, -0.7], [-0.6, 0.2, 1.5]])
+RIGHT = np.array([1.0, -2.0, 0.5])
+WEIGHTS = np.array([[1.0, -0.4, 0.3], [0.2, 0.8, -0.5], [0.6, 0.1, -0.9]])
+
+
+def _symmetric(b):
+    """Positive definite, and differentiated by all of b: no convention is needed."""
+    return b @ b.T + np.eye(3)
+
+
+FUNCTIONS = {
+    "solve": lambda b: np.sum(RIGHT[::-1] * np.linalg.solve(b, RIGHT)),
+    "inverse": lambda b: np.sum(WEIGHTS * np.linalg.inv(b)),
+    "log determinant": lambda b: np.linalg.slogdet(b)[1],
+    "Cholesky": lambda b: np.sum(WEIGHTS * np.linalg.cholesky(_symmetric(b))),
+    # of a symmetric matrix, ascending
+    "eigenvalues": lambda b: np.sum(RIGHT * np.linalg.eigvalsh(_symmetric(b))),
+    # descending
+    "singular values": lambda b: np.sum(RIGHT * np.linalg.svd(b)[1]),
+}
+
+
+def _with_gradient(function):
+    found = [function(B)]
+    for at in np.ndindex(3, 3):
+        step = np.zeros((3, 3))
+        step[at] = 1e-5
+        found.append((function(B + step) - function(B - step)) / 2e-5)
+    return np.array(found)
+
+
+CHECKS = {name: _with_gradient(function) for name, function in FUNCTIONS.items()}
+
+
+def _asked(check, functions, with_gradient):
+    """One check per function; ``with_gradient`` gives its value and its gradient."""
+    for name in CHECKS:
+
+        @check(name)
+        def one(name=name):
+            value, gradient = with_gradient(functions[name])
+            return np.append(np.asarray(value), np.asarray(gradient))
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import value_and_grad
+
+    def symmetric(b):
+        return anp.dot(b, b.T) + anp.eye(3)
+
+    functions = {
+        "solve": lambda b: anp.sum(RIGHT[::-1] * anp.linalg.solve(b, RIGHT)),
+        "inverse": lambda b: anp.sum(WEIGHTS * anp.linalg.inv(b)),
+        "log determinant": lambda b: anp.linalg.slogdet(b)[1],
+        "Cholesky": lambda b: anp.sum(WEIGHTS * anp.linalg.cholesky(symmetric(b))),
+        "eigenvalues": lambda b: anp.sum(RIGHT * anp.linalg.eigh(symmetric(b))[0]),
+        "singular values": lambda b: anp.sum(
+            RIGHT * anp.linalg.svd(b, full_matrices=False)[1]
+        ),
+    }
+    _asked(check, functions, lambda function: value_and_grad(function)(B))
+
+
+def pytorch(check):
+    import torch
+    from torch import linalg
+
+    right, weights = torch.tensor(RIGHT), torch.tensor(WEIGHTS)
+
+    def symmetric(b):
+        return b @ b.T + torch.eye(3, dtype=b.dtype)
+
+    functions = {
+        "solve": lambda b: (right.flip(0) * linalg.solve(b, right)).sum(),
+        "inverse": lambda b: (weights * linalg.inv(b)).sum(),
+        "log determinant": lambda b: linalg.slogdet(b).logabsdet,
+        "Cholesky": lambda b: (weights * linalg.cholesky(symmetric(b))).sum(),
+        "eigenvalues": lambda b: (right * linalg.eigvalsh(symmetric(b))).sum(),
+        "singular values": lambda b: (right * linalg.svdvals(b)).sum(),
+    }
+
+    def with_gradient(function):
+        b = torch.tensor(B, requires_grad=True)
+        value = function(b)
+        value.backward()
+        return value.detach(), b.grad
+
+    _asked(check, functions, with_gradient)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+    from jax.numpy import linalg
+
+    def symmetric(b):
+        return b @ b.T + jnp.eye(3)
+
+    functions = {
+        "solve": lambda b: jnp.sum(RIGHT[::-1] * linalg.solve(b, RIGHT)),
+        "inverse": lambda b: jnp.sum(WEIGHTS * linalg.inv(b)),
+        "log determinant": lambda b: linalg.slogdet(b)[1],
+        "Cholesky": lambda b: jnp.sum(WEIGHTS * linalg.cholesky(symmetric(b))),
+        "eigenvalues": lambda b: jnp.sum(RIGHT * linalg.eigvalsh(symmetric(b))),
+        "singular values": lambda b: jnp.sum(RIGHT * linalg.svd(b, compute_uv=False)),
+    }
+
+    def with_gradient(function):
+        with jax.enable_x64(True):
+            return jax.jit(jax.value_and_grad(function))(B)
+
+    _asked(check, functions, with_gradient)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+    from tensorflow import linalg
+
+    def symmetric(b):
+        return tf.matmul(b, b, transpose_b=True) + tf.eye(3, dtype=b.dtype)
+
+    def weighed(weights, values):
+        return tf.reduce_sum(weights * values)
+
+    functions = {
+        "solve": lambda b: weighed(RIGHT[::-1, None], linalg.solve(b, RIGHT[:, None])),
+        "inverse": lambda b: weighed(WEIGHTS, linalg.inv(b)),
+        "log determinant": lambda b: linalg.slogdet(b)[1],
+        "Cholesky": lambda b: weighed(WEIGHTS, linalg.cholesky(symmetric(b))),
+        "eigenvalues": lambda b: weighed(RIGHT, linalg.eigvalsh(symmetric(b))),
+        "singular values": lambda b: weighed(RIGHT, linalg.svd(b, compute_uv=False)),
+    }
+
+    def with_gradient(function):
+        b = tf.Variable(B)
+        with tf.GradientTape() as tape:
+            value = function(b)
+        return value, tape.gradient(value, b)
+
+    _asked(check, functions, with_gradient)
+
+
+def keras(check):
+    import keras
+    from keras import ops
+    from keras.ops import linalg
+
+    class Weighed(keras.layers.Layer):
+        """Its weights start at b; what one step of descent takes off is the gradient."""
+
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def build(self, shape):
+            self.b = self.add_weight(shape=(3, 3), initializer=lambda *_, **__: B)
+
+        def call(self, inputs):
+            return inputs + self.function(self.b)
+
+    def symmetric(b):
+        return ops.matmul(b, ops.transpose(b)) + ops.eye(3, dtype=b.dtype)
+
+    def weighed(weights, values):
+        return ops.sum(ops.multiply(ops.cast(weights, values.dtype), values))
+
+    functions = {
+        "solve": lambda b: weighed(
+            RIGHT[::-1, None], linalg.solve(b, ops.cast(RIGHT[:, None], b.dtype))
+        ),
+        "inverse": lambda b: weighed(WEIGHTS, linalg.inv(b)),
+        "log determinant": lambda b: ops.slogdet(b)[1],
+        "Cholesky": lambda b: weighed(WEIGHTS, linalg.cholesky(symmetric(b))),
+        "eigenvalues": lambda b: weighed(RIGHT, linalg.eigh(symmetric(b))[0]),
+        "singular values": lambda b: weighed(RIGHT, linalg.svd(b, compute_uv=False)),
+    }
+
+    def with_gradient(function):
+        model = keras.Sequential([keras.Input((1,)), Weighed(function)])
+        model.compile(keras.optimizers.SGD(1.0), lambda y, value: ops.sum(value))
+        value = model.train_on_batch(np.zeros((1, 1)), np.zeros((1, 1)))
+        return value, B - model.get_weights()[0]
+
+    _asked(check, functions, with_gradient)

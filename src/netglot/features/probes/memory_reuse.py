@@ -1,0 +1,176 @@
+"""Reuses memory.
+
+Forty operations one after the other, each result 16 megabytes: how many such arrays are
+there at the most? Two are enough (what is read and what is written); forty where nothing
+is freed.
+"""
+
+import re
+
+import numpy as np
+
+ALONE = True
+TIMEOUT = 300
+
+SIZE, TIMES = 4000000, 40
+
+
+def at_most_six(arrays):
+    """a result or two at a time, and at most six"""
+    return 0.5 < arrays < 6
+
+
+CHECKS = {
+    "call by call": at_most_six,
+    "in a compiled function": at_most_six,
+}
+
+
+def _status(name):
+    with open("/proc/self/status") as file:
+        return int(re.search(name + r":\s+(\d+)", file.read()).group(1)) * 1024
+
+
+def _arrays(check, function, *arguments):
+    """By how many arrays the process grows while a function runs that ran before."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except (IOError, OSError):
+        check.not_here("a peak of memory that can be set back (/proc/self/clear_refs)")
+    before = _status("VmRSS")
+    result = function(*arguments)
+    grown = _status("VmHWM") - before
+    check.note("%.0f megabytes" % (grown / 1e6))
+    del result
+    return grown / (4.0 * SIZE)
+
+
+def _chain(tanh, x):
+    """Sums of shifted neighbours and tanh: more than a compiler puts into one loop."""
+    for _ in range(TIMES // 2):
+        x = tanh(x)
+        x = x + x[::-1]
+    return x
+
+
+X = np.linspace(0, 1, SIZE).astype("float32")
+
+
+def numpy(check):
+    @check("call by call")
+    def eager():
+        return _arrays(check, _chain, np.tanh, X)
+
+    @check("in a compiled function")
+    def compiled():
+        check.lacks("autograd.jit", "autograd compiles nothing")
+
+
+def pytorch(check):
+    import torch
+
+    x = torch.tensor(X)
+
+    def chain(x):
+        for _ in range(TIMES // 2):
+            x = torch.tanh(x)
+            x = x + x.flip(0)
+        return x
+
+    @check("call by call")
+    def eager():
+        torch.tanh(x[:10]).flip(0)
+        return _arrays(check, chain, x)
+
+    @check("in a compiled function")
+    def compiled():
+        import os
+
+        with check.folder() as folder:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+            function = torch.compile(chain)
+            function(x)
+            return _arrays(check, function, x)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.array(X)
+
+    def chain(x):
+        return _chain(jnp.tanh, x)
+
+    def waited(function):
+        return lambda: jax.block_until_ready(function(x))
+
+    @check("call by call")
+    def eager():
+        jnp.tanh(x) + x[::-1]
+        return _arrays(check, waited(chain))
+
+    @check("in a compiled function")
+    def compiled():
+        function = jax.jit(chain).lower(x).compile()
+        stats = function.memory_analysis()
+        check.note(
+            "the compiler plans %.1f arrays" % (stats.temp_size_in_bytes / 4 / SIZE)
+        )
+        return _arrays(check, waited(function))
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    x = tf.constant(X)
+
+    def chain(x):
+        for _ in range(TIMES // 2):
+            x = tf.tanh(x)
+            x = x + x[::-1]
+        return x
+
+    @check("call by call")
+    def eager():
+        chain(x[:10])
+        return _arrays(check, chain, x)
+
+    @check("in a compiled function")
+    def compiled():
+        function = tf.function(chain, input_signature=[tf.TensorSpec([None])])
+        function(x[:10])
+        return _arrays(check, function, x)
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    class Chain(keras.layers.Layer):
+        def call(self, x):
+            for _ in range(TIMES // 2):
+                x = ops.tanh(x)
+                x = x + ops.flip(x, 1)
+            return x
+
+    x = ops.convert_to_tensor(X[None])
+    model = keras.Sequential([keras.Input((SIZE,)), Chain()])
+
+    @check("call by call")
+    def eager():
+        ops.tanh(x) + ops.flip(x, 1)
+        return _arrays(
+            check, lambda: ops.convert_to_numpy(ops.sum(model(x, training=False)))
+        )
+
+    @check("in a compiled function")
+    def compiled():
+        if keras.backend.backend() == "torch":
+            check.no(
+                "with this engine a model is compiled only where the user asks for it"
+            )
+        model.compile()
+        model.predict_on_batch(x)
+        return _arrays(check, model.predict_on_batch, x)

@@ -1,0 +1,243 @@
+"""Mixed precision with loss scaling.
+
+Products in half precision, weights in float32, and a loss that is multiplied before the
+way back so that small gradients survive in half precision.
+"""
+
+
+def a_ten_millionth(gradient):
+    """1e-8, within a hundredth: float16 alone has nothing between 0 and 6e-8"""
+    return 0.99e-8 < gradient < 1.01e-8
+
+
+CHECKS = {
+    # 2049 times 1: float16 and bfloat16 say 2048, float32 2049
+    "products are of half precision": 2048.0,
+    # a weight of 2049, after a step of descent that takes 0.5 off
+    "weights stay float32": 2048.5,
+    "scaling keeps a gradient of 1e-8": a_ten_millionth,
+    # weight and scale before and after a step with an infinite gradient
+    "an overflow skips the step, halves the scale": [3.0, 3.0, 1024.0, 512.0],
+}
+
+
+def numpy(check):
+    check.nothing("autograd has no mixed precision", "autograd.amp")
+
+
+def pytorch(check):
+    import torch
+
+    def layer(weight):
+        linear = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(linear.weight, weight)
+        return linear
+
+    one = torch.ones(1, 1)
+
+    @check("products are of half precision")
+    def products():
+        with torch.autocast("cpu", dtype=torch.float16):
+            return layer(2049)(one).item()
+
+    @check("weights stay float32")
+    def weights():
+        linear = layer(2049)
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = linear(0.5 * one).sum()
+        loss.backward()
+        torch.optim.SGD(linear.parameters(), lr=1.0).step()
+        return linear.weight.item()
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        linear = layer(1)
+        optimizer = torch.optim.SGD(linear.parameters(), lr=1.0)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+        with torch.autocast("cpu", dtype=torch.float16):
+            scores = linear(one)
+        scaler.scale(scores.float().sum() * 1e-8).backward()
+        scaler.unscale_(optimizer)
+        return linear.weight.grad.item()
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        linear = layer(3)
+        optimizer = torch.optim.SGD(linear.parameters(), lr=1.0)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        before = linear.weight.item(), scaler.scale(one).item()
+        scaler.scale(linear(one * float("inf")).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return [before[0], linear.weight.item(), before[1], scaler.get_scale()]
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    @check("products are of half precision")
+    def products():
+        check.fallback("by casting: JAX has no policy")
+        return float(jnp.float16(2049) * jnp.float16(1))
+
+    @check("weights stay float32")
+    def weights():
+        check.fallback("by casting: JAX has no policy")
+        w = jnp.float32(2049)
+        gradient = jax.grad(lambda w: w.astype(jnp.float16) * jnp.float16(0.5))(w)
+        return float(w - gradient)
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        check.lacks(
+            "jax.loss_scale", "JAX scales no loss; jmp or Flax's DynamicScale do"
+        )
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        check.lacks(
+            "jax.loss_scale", "JAX scales no loss; jmp or Flax's DynamicScale do"
+        )
+
+
+def flax(check):
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+    from flax.training.dynamic_scale import DynamicScale
+
+    def layer(weight):
+        """Computes in float16, keeps float32."""
+        linear = nnx.Linear(1, 1, use_bias=False, dtype=jnp.float16, rngs=nnx.Rngs(0))
+        linear.kernel[...] = jnp.full((1, 1), weight, jnp.float32)
+        return linear
+
+    one = jnp.ones((1, 1))
+
+    def kernel(linear):
+        return float(linear.kernel[0, 0])
+
+    @check("products are of half precision")
+    def products():
+        return float(layer(2049)(one)[0, 0])
+
+    @check("weights stay float32")
+    def weights():
+        import optax
+
+        linear = layer(2049)
+        optimizer = nnx.Optimizer(linear, optax.sgd(1.0), wrt=nnx.Param)
+        gradients = nnx.grad(lambda linear: linear(0.5 * one).sum())(linear)
+        optimizer.update(linear, gradients)
+        return kernel(linear)
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        def loss(w):
+            return (w.astype(jnp.float16) * 1).astype(jnp.float32) * 1e-8
+
+        gradient = DynamicScale(scale=2.0**16).value_and_grad(loss)
+        _, finite, _, found = gradient(jnp.float32(1))
+        return float(found)
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        w, scale = jnp.float32(3), DynamicScale(scale=1024.0)
+        gradient = scale.value_and_grad(lambda w: w * jnp.inf)
+        after, finite, _, found = gradient(w)
+        stepped = jnp.where(finite, w - found, w)
+        return [float(v) for v in (w, stepped, scale.scale, after.scale)]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    # TensorFlow's own is that of its Keras.
+    def layer(weight):
+        linear = tf.keras.layers.Dense(1, use_bias=False, dtype="mixed_float16")
+        linear.build((None, 1))
+        linear.set_weights([[[weight]]])
+        return linear
+
+    one = tf.ones((1, 1))
+
+    @check("products are of half precision")
+    def products():
+        return float(layer(2049)(one)[0, 0])
+
+    @check("weights stay float32")
+    def weights():
+        linear = layer(2049)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(linear(0.5 * one))
+        gradient = tape.gradient(loss, linear.trainable_variables)
+        tf.keras.optimizers.SGD(1.0).apply(gradient, linear.trainable_variables)
+        return float(linear.kernel[0, 0])
+
+    def scaled_step(weight, x, scale, factor=1.0):
+        linear = layer(weight)
+        inner = tf.keras.optimizers.SGD(1.0)
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(inner, scale)
+        optimizer.build(linear.trainable_variables)
+        with tf.GradientTape() as tape:
+            scores = tf.cast(linear(x), tf.float32)
+            loss = optimizer.scale_loss(tf.reduce_sum(scores) * factor)
+        gradient = tape.gradient(loss, linear.trainable_variables)
+        optimizer.apply(gradient, linear.trainable_variables)
+        return linear, optimizer
+
+    # What a step with a rate of 1 takes off a weight of 0 is the gradient.
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        linear, _ = scaled_step(0, one, 2.0**16, 1e-8)
+        return -float(linear.kernel[0, 0])
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        linear, optimizer = scaled_step(3, one * float("inf"), 1024.0)
+        return [3.0, float(linear.kernel[0, 0]), 1024.0, float(optimizer.dynamic_scale)]
+
+
+def keras(check):
+    import keras
+    import numpy as np
+    from keras import ops
+
+    def trained(weight, x, scale, factor=1.0):
+        """The weight and the scale after one step, and the scores before it."""
+        optimizer = keras.optimizers.SGD(1.0)
+        if scale:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, scale)
+        layer = keras.layers.Dense(1, use_bias=False, dtype="mixed_float16")
+        model = keras.Sequential([keras.Input((1,)), layer])
+
+        def loss(y, scores):
+            return ops.sum(ops.cast(scores, "float32")) * factor
+
+        model.compile(optimizer, loss, auto_scale_loss=False)
+        model.set_weights([np.full((1, 1), weight)])
+        scores = model.predict_on_batch(x)[0, 0]
+        model.train_on_batch(x, np.zeros((1, 1)))
+        after = float(model.get_weights()[0][0, 0])
+        return scores, after, float(optimizer.dynamic_scale) if scale else None
+
+    one = np.ones((1, 1), "float32")
+
+    @check("products are of half precision")
+    def products():
+        return trained(2049, one, None)[0]
+
+    @check("weights stay float32")
+    def weights():
+        return trained(2049, 0.5 * one, None)[1]
+
+    # What a step with a rate of 1 takes off a weight of 0 is the gradient.
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        return -trained(0, one, 2.0**16, 1e-8)[1]
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        _, weight, scale = trained(3, one * np.inf, 1024.0)
+        return [3.0, weight, 1024.0, scale]

@@ -1,0 +1,164 @@
+"""Gradients per observation.
+
+Is there the gradient of each observation's loss, from one pass over the batch? Of the
+weights of tanh(x w), whose loss is the squared distance to y.
+"""
+
+import numpy as np
+
+X = np.array([[0.3, -0.7], [0.9, 0.2], [-0.4, 1.1], [0.5, 0.6], [-1.2, 0.1]])
+Y = np.array([0.1, -0.3, 0.8, 0.0, 0.5])
+W = np.array([0.7, -0.2])
+
+_OUT = np.tanh(X @ W)
+EACH = (2 * (_OUT - Y) * (1 - _OUT**2))[:, None] * X
+
+
+def three_at_most(calls):
+    """Python runs the loss a few times, not once per observation."""
+    return 1 <= calls <= 3
+
+
+CHECKS = {
+    "one gradient per observation": EACH,
+    "how often Python runs the loss": three_at_most,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (anp.tanh(anp.dot(x, w)) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        check.fallback("one gradient after the other, in a loop")
+        return [grad(loss)(W, x, y) for x, y in zip(X, Y)]
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def pytorch(check):
+    import torch
+    from torch.func import grad, vmap
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (torch.tanh(x @ w) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        w, x, y = map(torch.tensor, (W, X, Y))
+        return vmap(grad(loss), in_dims=(None, 0, 0))(w, x, y)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (jnp.tanh(x @ w) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        return jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(W, X, Y)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    runs = []
+
+    @check("one gradient per observation")
+    def each():
+        w = tf.Variable(W)
+        with tf.GradientTape() as tape:
+            runs.append(1)
+            losses = (tf.tanh(tf.linalg.matvec(X, w)) - Y) ** 2
+        return tape.jacobian(losses, w)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def keras_jax(check):
+    import jax
+    from keras import ops
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (ops.tanh(ops.dot(x, w)) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        check.fallback("by the engine: jax.vmap of jax.grad")
+        return jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(W, X, Y)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def keras_torch(check):
+    import torch
+    from keras import ops
+    from torch.func import grad, vmap
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (ops.tanh(ops.dot(x, w)) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        check.fallback("by the engine: torch.func.vmap of torch.func.grad")
+        w, x, y = map(torch.tensor, (W, X, Y))
+        return vmap(grad(loss), in_dims=(None, 0, 0))(w, x, y)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def keras_tensorflow(check):
+    import tensorflow as tf
+    from keras import ops
+
+    runs = []
+
+    @check("one gradient per observation")
+    def each():
+        check.fallback("by the engine: tf.GradientTape.jacobian")
+        w = tf.Variable(W)
+        with tf.GradientTape() as tape:
+            runs.append(1)
+            losses = (ops.tanh(ops.dot(tf.constant(X), w)) - Y) ** 2
+        return tape.jacobian(losses, w)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)

@@ -1,0 +1,289 @@
+"""Random state saved and resumed.
+
+Numbers are drawn, the state is saved, more are drawn; when the state is put back, are
+those drawn again, and not the first ones?
+"""
+
+CHECKS = {
+    # whether they are the second numbers, and whether they are the first
+    "put back in the same process": [True, False],
+    "from a file": [True, False],
+    "dropout goes on where it was": [True, False],
+}
+
+
+def _resumes(draw, save, restore):
+    first = draw()
+    state = save()
+    second = draw()
+    draw()
+    restore(state)
+    third = draw()
+    return [bool((third == second).all()), bool((third == first).all())]
+
+
+def numpy(check):
+    import os
+    import pickle
+
+    import numpy as np
+
+    random = np.random.default_rng(0)
+
+    def draw():
+        return random.random(20)
+
+    def restore(state):
+        random.bit_generator.state = state
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(draw, lambda: random.bit_generator.state, restore)
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = os.path.join(folder, "state")
+
+            def save():
+                with open(path, "wb") as file:
+                    pickle.dump(random.bit_generator.state, file)
+
+            def load(_):
+                with open(path, "rb") as file:
+                    restore(pickle.load(file))
+
+            return _resumes(draw, save, load)
+
+    @check("dropout goes on where it was")
+    def dropout():
+        def dropped():
+            return np.where(random.random(50) < 0.5, 0, 2.0)
+
+        return _resumes(dropped, lambda: random.bit_generator.state, restore)
+
+
+def pytorch(check):
+    import os
+
+    import torch
+
+    before = torch.get_rng_state()
+    torch.manual_seed(0)
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(
+            lambda: torch.rand(20), torch.get_rng_state, torch.set_rng_state
+        )
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = os.path.join(folder, "state.pt")
+            return _resumes(
+                lambda: torch.rand(20),
+                lambda: torch.save(torch.get_rng_state(), path),
+                lambda _: torch.set_rng_state(torch.load(path)),
+            )
+
+    @check("dropout goes on where it was")
+    def dropout():
+        layer = torch.nn.Dropout(0.5)
+        return _resumes(
+            lambda: layer(torch.ones(50)), torch.get_rng_state, torch.set_rng_state
+        )
+
+    torch.set_rng_state(before)
+
+
+def jax(check):
+    import os
+
+    import jax
+    import numpy as np
+
+    # The state is the key: an array that the program hands on.
+    class Drawn:
+        key = jax.random.key(0)
+
+        def draw(self, sample=jax.random.uniform, shape=(20,)):
+            self.key, key = jax.random.split(self.key)
+            return sample(key, shape=shape)
+
+        def restore(self, key):
+            self.key = key
+
+    @check("put back in the same process")
+    def same():
+        drawn = Drawn()
+        return _resumes(drawn.draw, lambda: drawn.key, drawn.restore)
+
+    @check("from a file")
+    def file():
+        drawn = Drawn()
+        with check.folder() as folder:
+            path = os.path.join(folder, "key.npy")
+            return _resumes(
+                drawn.draw,
+                lambda: np.save(path, jax.random.key_data(drawn.key)),
+                lambda _: drawn.restore(jax.random.wrap_key_data(np.load(path))),
+            )
+
+    @check("dropout goes on where it was")
+    def dropout():
+        drawn = Drawn()
+
+        def dropped():
+            kept = drawn.draw(
+                lambda k, shape: jax.random.bernoulli(k, 0.5, shape), (50,)
+            )
+            return jax.numpy.where(kept, 2.0, 0)
+
+        return _resumes(dropped, lambda: drawn.key, drawn.restore)
+
+
+def flax(check):
+    import os
+
+    import jax
+    import numpy as np
+    from flax import nnx
+
+    rngs = nnx.Rngs(0)
+
+    def save():
+        return jax.tree.map(lambda leaf: leaf.copy(), nnx.state(rngs))
+
+    def restore(state):
+        nnx.update(rngs, jax.tree.map(lambda leaf: leaf.copy(), state))
+
+    def draw():
+        return jax.random.uniform(rngs(), (20,))
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(draw, save, restore)
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = os.path.join(folder, "state.npz")
+
+            def write():
+                stream = rngs.default
+                key = jax.random.key_data(stream.key[...])
+                np.savez(path, key=key, count=stream.count[...])
+
+            def load(_):
+                with np.load(path) as file:
+                    rngs.default.key[...] = jax.random.wrap_key_data(file["key"])
+                    rngs.default.count[...] = jax.numpy.array(file["count"])
+
+            return _resumes(draw, write, load)
+
+    @check("dropout goes on where it was")
+    def dropout():
+        layer = nnx.Dropout(0.5, rngs=rngs)
+
+        def state():
+            return jax.tree.map(lambda leaf: leaf.copy(), nnx.state(layer))
+
+        return _resumes(
+            lambda: layer(jax.numpy.ones(50)),
+            state,
+            lambda kept: nnx.update(layer, kept),
+        )
+
+
+def tensorflow(check):
+    import os
+
+    import tensorflow as tf
+
+    def put(generator):
+        return lambda state: generator.reset(state)
+
+    @check("put back in the same process")
+    def same():
+        random = tf.random.Generator.from_seed(0)
+        return _resumes(
+            lambda: random.uniform([20]).numpy(),
+            lambda: tf.identity(random.state),
+            put(random),
+        )
+
+    @check("from a file")
+    def file():
+        random = tf.random.Generator.from_seed(0)
+        kept = tf.train.Checkpoint(random=random)
+        with check.folder() as folder:
+            path = os.path.join(folder, "state")
+            return _resumes(
+                lambda: random.uniform([20]).numpy(),
+                lambda: kept.write(path),
+                lambda _: kept.read(path).assert_consumed(),
+            )
+
+    @check("dropout goes on where it was")
+    def dropout():
+        random = tf.random.Generator.from_seed(0)
+        layer = tf.nn.experimental.stateless_dropout
+
+        def dropped():
+            seed = random.make_seeds(1)[:, 0]
+            return layer(tf.ones(50), 0.5, seed=seed).numpy()
+
+        check.note(
+            "stateless_dropout with a Generator; tf.nn.dropout's own state is hidden"
+        )
+        return _resumes(dropped, lambda: tf.identity(random.state), put(random))
+
+
+def keras(check):
+    import os
+
+    import keras
+    import numpy as np
+
+    def seeds():
+        return keras.random.SeedGenerator(0)
+
+    def state_of(generator):
+        return np.array(keras.ops.convert_to_numpy(generator.state.value))
+
+    @check("put back in the same process")
+    def same():
+        generator = seeds()
+        return _resumes(
+            lambda: keras.ops.convert_to_numpy(
+                keras.random.uniform((20,), seed=generator)
+            ),
+            lambda: state_of(generator),
+            generator.state.assign,
+        )
+
+    # A saved model has the states of its layers.
+    @check("from a file")
+    def file():
+        model = keras.Sequential(
+            [keras.Input((50,)), keras.layers.Dropout(0.5, seed=0)]
+        )
+        with check.folder() as folder:
+            path = os.path.join(folder, "model.weights.h5")
+            return _resumes(
+                lambda: keras.ops.convert_to_numpy(
+                    model(np.ones((1, 50)), training=True)
+                ),
+                lambda: model.save_weights(path),
+                lambda _: model.load_weights(path),
+            )
+
+    @check("dropout goes on where it was")
+    def dropout():
+        layer = keras.layers.Dropout(0.5, seed=0)
+        return _resumes(
+            lambda: keras.ops.convert_to_numpy(layer(np.ones((1, 50)), training=True)),
+            lambda: state_of(layer.seed_generator),
+            layer.seed_generator.state.assign,
+        )

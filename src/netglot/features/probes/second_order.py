@@ -1,0 +1,216 @@
+"""Second derivatives.
+
+Can a gradient be differentiated again, and used in what is trained?
+"""
+
+import numpy as np
+
+X = np.array([0.5, -1.0, 2.0])
+DIRECTION = np.array([1.0, 0.3, -2.0])
+
+# f(x) = sum(x ** 3) + x0 x1 x2
+HESSIAN = np.diag(6 * X) + np.array([[0, X[2], X[1]], [X[2], 0, X[0]], [X[1], X[0], 0]])
+
+# The penalty of a Wasserstein network: D(x) = tanh(w x); P = (dD/dx)^2 as a function
+# of w, differentiated by hand.
+W, AT = 0.8, 0.6
+_T = np.tanh(W * AT)
+_S = 1 - _T**2
+PENALTY = 2 * W * _S**2 - 4 * W**2 * AT * _T * _S**2
+
+CHECKS = {
+    "the derivative of a derivative": -np.sin(0.7),
+    "Hessian times a vector": HESSIAN @ DIRECTION,
+    "the whole Hessian": HESSIAN,
+    "gradient of a gradient penalty": PENALTY,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad, hessian, hessian_vector_product
+
+    def function(x):
+        return anp.sum(x**3) + anp.prod(x)
+
+    @check("the derivative of a derivative")
+    def second():
+        return grad(grad(anp.sin))(0.7)
+
+    @check("Hessian times a vector")
+    def product():
+        return hessian_vector_product(function)(X, DIRECTION)
+
+    @check("the whole Hessian")
+    def whole():
+        return hessian(function)(X)
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        slope = grad(lambda x, w: anp.tanh(w * x))
+        return grad(lambda w: slope(AT, w) ** 2)(W)
+
+
+def pytorch(check):
+    import torch
+
+    x, direction = torch.tensor(X), torch.tensor(DIRECTION)
+
+    def function(x):
+        return (x**3).sum() + x.prod()
+
+    @check("the derivative of a derivative")
+    def second():
+        x = torch.tensor(0.7, requires_grad=True)
+        (slope,) = torch.autograd.grad(x.sin(), x, create_graph=True)
+        slope.backward()
+        return x.grad
+
+    @check("Hessian times a vector")
+    def product():
+        return torch.autograd.functional.hvp(function, x, direction)[1]
+
+    @check("the whole Hessian")
+    def whole():
+        return torch.func.hessian(function)(x)
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w = torch.tensor(W, requires_grad=True)
+        x = torch.tensor(AT, requires_grad=True)
+        (slope,) = torch.autograd.grad(torch.tanh(w * x), x, create_graph=True)
+        (slope**2).backward()
+        return w.grad
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    x, direction = jnp.array(X), jnp.array(DIRECTION)
+
+    def function(x):
+        return jnp.sum(x**3) + jnp.prod(x)
+
+    @check("the derivative of a derivative")
+    def second():
+        return jax.grad(jax.grad(jnp.sin))(0.7)
+
+    @check("Hessian times a vector")
+    def product():
+        return jax.jvp(jax.grad(function), (x,), (direction,))[1]
+
+    @check("the whole Hessian")
+    def whole():
+        return jax.hessian(function)(x)
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        slope = jax.grad(lambda x, w: jnp.tanh(w * x))
+        return jax.grad(lambda w: slope(AT, w) ** 2)(W)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    x = tf.Variable(X)
+
+    def function(x):
+        return tf.reduce_sum(x**3) + tf.reduce_prod(x)
+
+    @check("the derivative of a derivative")
+    def second():
+        x = tf.Variable(0.7)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                y = tf.sin(x)
+            slope = inner.gradient(y, x)
+        return outer.gradient(slope, x)
+
+    @check("Hessian times a vector")
+    def product():
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                y = function(x)
+            along = tf.reduce_sum(inner.gradient(y, x) * DIRECTION)
+        return outer.gradient(along, x)
+
+    @check("the whole Hessian")
+    def whole():
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                y = function(x)
+            gradient = inner.gradient(y, x)
+        return outer.jacobian(gradient, x)
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, x = tf.Variable(W), tf.Variable(AT)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                y = tf.tanh(w * x)
+            loss = inner.gradient(y, x) ** 2
+        return outer.gradient(loss, w)
+
+
+def _keras_grad(function):
+    """The gradient by a first argument, by the engine of Keras."""
+    import keras
+
+    engine = keras.backend.backend()
+    if engine == "jax":
+        import jax
+
+        return jax.grad(function)
+    if engine == "torch":
+        import torch
+
+        return torch.func.grad(function)
+    import tensorflow as tf
+
+    def gradient(x, *others):
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x, *others)
+        return tape.gradient(y, x)
+
+    return gradient
+
+
+def keras(check):
+    from keras import ops
+
+    def number(value):
+        return ops.convert_to_tensor(value, dtype="float32")
+
+    def function(x):
+        return ops.sum(x**3) + ops.prod(x)
+
+    def along(direction):
+        return _keras_grad(lambda x: ops.sum(_keras_grad(function)(x) * direction))
+
+    def by_the_engine():
+        check.fallback("by the engine: Keras has no gradient of its own")
+
+    @check("the derivative of a derivative")
+    def second():
+        by_the_engine()
+        return float(_keras_grad(_keras_grad(ops.sin))(number(0.7)))
+
+    @check("Hessian times a vector")
+    def product():
+        by_the_engine()
+        return ops.convert_to_numpy(along(number(DIRECTION))(number(X)))
+
+    @check("the whole Hessian")
+    def whole():
+        by_the_engine()
+        rows = [along(number(row))(number(X)) for row in np.eye(3)]
+        return ops.convert_to_numpy(ops.stack(rows))
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        by_the_engine()
+        slope = _keras_grad(lambda x, w: ops.tanh(w * x))
+        return float(_keras_grad(lambda w: slope(number(AT), w) ** 2)(number(W)))

@@ -1,0 +1,195 @@
+"""Sparse gradients of embeddings.
+
+A table of 5000 rows of which three are looked up, one of them twice: has the gradient
+5000 rows or as many as were looked up? Does an optimizer with momentum leave the others
+alone?
+"""
+
+import numpy as np
+
+ROWS, WIDTH = 5000, 4
+LOOKED_UP = [3, 7, 3, 4999]
+
+
+def four_at_most(rows):
+    """as many rows as were looked up, not the 5000 of the table"""
+    return 1 <= rows <= 4
+
+
+CHECKS = {
+    "rows in the gradient": four_at_most,
+    # of the sum of what is looked up: how often each was; of rows 3, 7, 4999 and 0
+    "its values": [2.0, 1.0, 1.0, 0.0],
+    # How far rows 3 and 0 go in two steps, the second of which looks up row 7 alone:
+    # momentum would move row 3 on in the second step, were it not told to wait.
+    "an optimizer that skips the others": [True, False],
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    table = np.zeros((ROWS, WIDTH))
+    gradient = grad(lambda table: anp.sum(table[np.array(LOOKED_UP)]))(table)
+
+    @check("rows in the gradient")
+    def rows():
+        return len(gradient)
+
+    @check("its values")
+    def values():
+        return gradient[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.lacks("autograd.sparse", "autograd's gradients are dense arrays")
+
+
+def _moves(first, second, third):
+    """Whether row 3 moved in the first step and in the second, which was about row 7."""
+    moved = first[3, 0] != second[3, 0]
+    if second[7, 0] == third[7, 0] or second[0, 0] != third[0, 0]:
+        raise ValueError("row 7 did not move, or row 0 did")
+    return [bool(moved), bool(second[3, 0] != third[3, 0])]
+
+
+def pytorch(check):
+    import torch
+
+    def embedding():
+        layer = torch.nn.Embedding(ROWS, WIDTH, sparse=True)
+        torch.nn.init.zeros_(layer.weight)
+        return layer
+
+    layer = embedding()
+    layer(torch.tensor(LOOKED_UP)).sum().backward()
+    gradient = layer.weight.grad
+
+    @check("rows in the gradient")
+    def rows():
+        return len(gradient.coalesce().values())
+
+    @check("its values")
+    def values():
+        return gradient.to_dense()[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("SparseAdam")
+        layer = embedding()
+        optimizer = torch.optim.SparseAdam(layer.parameters(), lr=0.1)
+        tables = [layer.weight.detach().clone()]
+        for looked_up in ([3, 7], [7]):
+            optimizer.zero_grad()
+            layer(torch.tensor(looked_up)).sum().backward()
+            optimizer.step()
+            tables.append(layer.weight.detach().clone())
+        return _moves(*tables)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    table = jnp.zeros((ROWS, WIDTH))
+    gradient = jax.grad(lambda table: jnp.sum(table[jnp.array(LOOKED_UP)]))(table)
+
+    @check("rows in the gradient")
+    def rows():
+        check.note("jax.experimental.sparse.grad is sparse for sparse arguments only")
+        return len(gradient)
+
+    @check("its values")
+    def values():
+        return gradient[jnp.array([3, 7, 4999, 0]), 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        import optax
+
+        optimizer = optax.adam(0.1)
+        tables, table = [jnp.zeros((ROWS, WIDTH))], jnp.zeros((ROWS, WIDTH))
+        state = optimizer.init(table)
+        for looked_up in ([3, 7], [7]):
+            gradient = jax.grad(lambda t, at: jnp.sum(t[at]))(
+                table, jnp.array(looked_up)
+            )
+            updates, state = optimizer.update(gradient, state)
+            table = optax.apply_updates(table, updates)
+            tables.append(table)
+        return _moves(*tables)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    def gradient_of(table, looked_up):
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(tf.nn.embedding_lookup(table, looked_up))
+        return tape.gradient(y, table)
+
+    gradient = gradient_of(tf.Variable(tf.zeros((ROWS, WIDTH))), LOOKED_UP)
+
+    @check("rows in the gradient")
+    def rows():
+        return len(gradient.values)
+
+    @check("its values")
+    def values():
+        return tf.gather(tf.convert_to_tensor(gradient)[:, 0], [3, 7, 4999, 0])
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("Keras' Adam, with IndexedSlices")
+        table = tf.Variable(tf.zeros((ROWS, WIDTH)))
+        optimizer = tf.keras.optimizers.Adam(0.1)
+        tables = [table.numpy()]
+        for looked_up in ([3, 7], [7]):
+            optimizer.apply([gradient_of(table, looked_up)], [table])
+            tables.append(table.numpy())
+        return _moves(*tables)
+
+
+def keras(check):
+    import keras
+
+    seen = []
+
+    class Watched(keras.optimizers.Adam):
+        def apply(self, gradients, variables=None):
+            seen.extend(gradients)
+            return super().apply(gradients, variables)
+
+    layer = keras.layers.Embedding(ROWS, WIDTH, embeddings_initializer="zeros")
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), layer])
+    model.compile(Watched(0.1), lambda y, s: keras.ops.sum(s), run_eagerly=True)
+
+    def train(looked_up):
+        model.train_on_batch(np.array([looked_up]), np.zeros((1, 1)))
+        return model.get_weights()[0]
+
+    def gradient():
+        if not seen:
+            train(LOOKED_UP)
+        return seen[0]
+
+    @check("rows in the gradient")
+    def rows():
+        return len(getattr(gradient(), "values", gradient()))
+
+    @check("its values")
+    def values():
+        dense = keras.ops.convert_to_numpy(gradient())
+        return dense[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        fresh = keras.layers.Embedding(ROWS, WIDTH, embeddings_initializer="zeros")
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), fresh])
+        model.compile(keras.optimizers.Adam(0.1), lambda y, s: keras.ops.sum(s))
+        tables = [model.get_weights()[0]]
+        for looked_up in ([3, 7], [7]):
+            model.train_on_batch(np.array([looked_up]), np.zeros((1, 1)))
+            tables.append(model.get_weights()[0])
+        return _moves(*tables)

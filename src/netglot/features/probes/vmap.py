@@ -1,0 +1,175 @@
+"""Vectorizing map.
+
+Does a function of one observation become one of a batch, without a loop in Python?
+"""
+
+import numpy as np
+
+BATCH = np.arange(12.0).reshape(4, 3) / 10
+MATRIX = np.array([[1.0, -2.0, 0.5], [3.0, 0.7, -1.5]])
+SCALES = np.array([1.0, 0.5, -2.0])
+
+
+def _cubed(x):
+    y = MATRIX @ x
+    return np.sum(y * y) * y
+
+
+def five_at_most(calls):
+    """Python runs the function a few times, not once per observation."""
+    return 1 <= calls <= 5
+
+
+CHECKS = {
+    "over the observations": np.stack([_cubed(x) for x in BATCH]),
+    "how often Python runs it for 1000": five_at_most,
+    # a column of the batch and its scale; what is added is shared
+    "over the second axis, an argument shared": SCALES * (BATCH**2).sum(0) + 10,
+    "all pairs, a map in a map": BATCH @ BATCH.T,
+}
+
+
+def numpy(check):
+    check.nothing("autograd differentiates; NumPy broadcasts by hand", "autograd.vmap")
+
+
+def pytorch(check):
+    import torch
+    from torch.func import vmap
+
+    batch, matrix, scales = map(torch.tensor, (BATCH, MATRIX, SCALES))
+
+    @check("over the observations")
+    def observations():
+        def cubed(x):
+            y = matrix @ x
+            return (y * y).sum() * y
+
+        return vmap(cubed)(batch)
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+        vmap(lambda x: seen.append(1) or x.dot(x))(torch.ones(1000, 3))
+        return len(seen)
+
+    @check("over the second axis, an argument shared")
+    def axes():
+        def weighed(x, scale, more):
+            return scale * x.dot(x) + more
+
+        return vmap(weighed, in_dims=(1, 0, None))(batch, scales, 10)
+
+    @check("all pairs, a map in a map")
+    def pairs():
+        return vmap(lambda a: vmap(a.dot)(batch))(batch)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    batch, scales = jnp.array(BATCH), jnp.array(SCALES)
+
+    @check("over the observations")
+    def observations():
+        def cubed(x):
+            y = MATRIX @ x
+            return jnp.sum(y * y) * y
+
+        return jax.vmap(cubed)(batch)
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+        jax.vmap(lambda x: seen.append(1) or jnp.dot(x, x))(jnp.ones((1000, 3)))
+        return len(seen)
+
+    @check("over the second axis, an argument shared")
+    def axes():
+        def weighed(x, scale, more):
+            return scale * jnp.dot(x, x) + more
+
+        return jax.vmap(weighed, in_axes=(1, 0, None))(batch, scales, 10)
+
+    @check("all pairs, a map in a map")
+    def pairs():
+        return jax.vmap(lambda a: jax.vmap(lambda b: jnp.dot(a, b))(batch))(batch)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    batch, scales = tf.constant(BATCH), tf.constant(SCALES)
+
+    @check("over the observations")
+    def observations():
+        def cubed(x):
+            y = tf.linalg.matvec(MATRIX, x)
+            return tf.reduce_sum(y * y) * y
+
+        return tf.vectorized_map(cubed, batch)
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+        tf.vectorized_map(
+            lambda x: seen.append(1) or tf.tensordot(x, x, 1), tf.ones((1000, 3))
+        )
+        return len(seen)
+
+    # It goes over the first axis only: what has others is transposed before.
+    @check("over the second axis, an argument shared")
+    def axes():
+        def weighed(arguments):
+            x, scale = arguments
+            return scale * tf.tensordot(x, x, 1) + 10
+
+        return tf.vectorized_map(weighed, (tf.transpose(batch), scales))
+
+    @check("all pairs, a map in a map")
+    def pairs():
+        return tf.vectorized_map(
+            lambda a: tf.vectorized_map(lambda b: tf.tensordot(a, b, 1), batch), batch
+        )
+
+
+def keras(check):
+    from keras import ops
+
+    batch = ops.convert_to_tensor(BATCH, "float32")
+    matrix = ops.convert_to_tensor(MATRIX, "float32")
+    scales = ops.convert_to_tensor(SCALES, "float32")
+
+    @check("over the observations")
+    def observations():
+        def cubed(x):
+            y = ops.matmul(matrix, x)
+            return ops.sum(y * y) * y
+
+        return ops.convert_to_numpy(ops.vectorized_map(cubed, batch))
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+        ops.vectorized_map(
+            lambda x: seen.append(1) or ops.dot(x, x), ops.ones((1000, 3))
+        )
+        return len(seen)
+
+    # It goes over the first axis only: what has others is transposed before.
+    @check("over the second axis, an argument shared")
+    def axes():
+        def weighed(arguments):
+            x, scale = arguments
+            return scale * ops.dot(x, x) + 10
+
+        found = ops.vectorized_map(weighed, (ops.transpose(batch), scales))
+        return ops.convert_to_numpy(found)
+
+    @check("all pairs, a map in a map")
+    def pairs():
+        found = ops.vectorized_map(
+            lambda a: ops.vectorized_map(lambda b: ops.dot(a, b), batch), batch
+        )
+        return ops.convert_to_numpy(found)
