@@ -338,3 +338,107 @@ def keras(check):
     @check("chosen rows")
     def rows():
         return gradients([lambda x: ops.multiply(PICKED, ops.take(x, ROWS, axis=0))])
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn import functional
+
+    weights, right, product, kernel, picked = map(
+        paddle.to_tensor, (WEIGHTS, RIGHT, PRODUCT, KERNEL, PICKED)
+    )
+    signs = paddle.to_tensor([1.0, -2.0], dtype="float64")
+
+    def gradients(functions):
+        found = []
+        for function in functions:
+            x = paddle.to_tensor(X, stop_gradient=False)
+            function(x).sum().backward()
+            found.append(x.grad.numpy())
+        return found
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: weights * paddle.exp(x),
+                lambda x: weights * paddle.log(x * x + 1),
+                lambda x: weights * paddle.tanh(x),
+                lambda x: weights * functional.sigmoid(x),
+                lambda x: weights * functional.relu(x),
+                lambda x: weights / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: weights * functional.softmax(x, 1),
+                lambda x: x.max(1) * signs,
+                lambda x: x.var(1, unbiased=False) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        return gradients(
+            [
+                lambda x: product * (x @ right),
+                lambda x: functional.conv2d(x[None, None], kernel[None, None]) * signs,
+            ]
+        )
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: picked * x[paddle.to_tensor(ROWS)]])
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    weights, right, product, kernel, picked = map(
+        mx.array, (WEIGHTS, RIGHT, PRODUCT, KERNEL, PICKED)
+    )
+    signs, x = mx.array([1.0, -2.0]), mx.array(X)
+
+    def gradients(functions):
+        return [
+            np.array(mx.grad(lambda x, f=function: mx.sum(f(x)))(x))
+            for function in functions
+        ]
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: weights * mx.exp(x),
+                lambda x: weights * mx.log(x * x + 1),
+                lambda x: weights * mx.tanh(x),
+                lambda x: weights * mx.sigmoid(x),
+                lambda x: weights * mx.maximum(x, 0),
+                lambda x: weights / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: weights * mx.softmax(x, axis=1),
+                lambda x: x.max(1) * signs,
+                lambda x: x.var(1) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        def convolved(x):
+            image, weight = x[None, :, :, None], kernel[None, :, :, None]
+            return mx.conv2d(image, weight)[0, 0, :, 0] * signs
+
+        return gradients([lambda x: product * (x @ right), convolved])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: picked * x[mx.array(ROWS)]])

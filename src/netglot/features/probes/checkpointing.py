@@ -184,3 +184,62 @@ def keras(check):
     def again():
         gradient(keras.RematScope("full"))
         return len(runs)
+
+
+def paddle(check):
+    import paddle
+    from paddle.distributed.fleet.utils import recompute
+
+    runs = []
+
+    def block(x):
+        runs.append(1)
+        return paddle.tanh(paddle.sin(x) * 2)
+
+    def gradient(function):
+        del runs[:]
+        x = paddle.to_tensor(X, stop_gradient=False)
+        (function(x) ** 2).sum().backward()
+        return x.grad.numpy()
+
+    @check("the same gradient")
+    def same():
+        return gradient(lambda x: recompute(block, x))
+
+    @check("how often the block runs without it")
+    def without():
+        gradient(block)
+        return len(runs)
+
+    @check("how often it runs with it")
+    def again():
+        gradient(lambda x: recompute(block, x))
+        return len(runs)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    runs = []
+
+    def block(x):
+        runs.append(1)
+        return mx.tanh(mx.sin(x) * 2)
+
+    def gradient(block):
+        del runs[:]
+        return np.array(mx.grad(lambda x: mx.sum(block(x) ** 2))(mx.array(X)))
+
+    @check("the same gradient")
+    def same():
+        return gradient(mx.checkpoint(block))
+
+    @check("how often the block runs without it")
+    def without():
+        gradient(block)
+        return len(runs)
+
+    @check("how often it runs with it")
+    def again():
+        gradient(mx.checkpoint(block))
+        return len(runs)

@@ -74,7 +74,6 @@ print(len(missed), value)
 
 
 def tensorflow(check):
-    import tensorflow as tf
 
     # What XLA compiles can be kept; what tf.function traces is traced anew.
     source = """
@@ -140,3 +139,13 @@ def keras(check):
             if keras.Sequential().compiled:
                 raise AssertionError("out of date")
             check.lacks("keras.config.set_cache_dir", "Keras keeps none with " + engine)
+
+
+def paddle(check):
+    check.nothing(
+        "to_static keeps nothing; paddle.jit.save is an export", "paddle.jit.cache_dir"
+    )
+
+
+def mlx(check):
+    check.nothing("mx.compile keeps what it traced in its process", "mlx.core.cache_dir")

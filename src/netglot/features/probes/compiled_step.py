@@ -150,3 +150,76 @@ def keras(check):
     @check("runs of Python in the second and third")
     def later():
         return len(runs)
+
+
+def paddle(check):
+    import paddle
+
+    found = []
+
+    # The static graph has the update of the weights in it; paddle.jit.to_static has not.
+    def program():
+        x = paddle.static.data("x", X.shape, "float64")
+        y = paddle.static.data("y", Y.shape, "float64")
+        start = paddle.nn.initializer.Assign(W)
+        w = paddle.create_parameter([2], "float64", default_initializer=start)
+        found.append(w)
+        loss = ((paddle.tanh(paddle.matmul(x, w)) - y) ** 2).mean()
+        paddle.optimizer.Momentum(RATE, MOMENTUM).minimize(loss)
+        return w, loss
+
+    @check("weights after three steps")
+    def weights():
+        paddle.enable_static()
+        try:
+            main, startup = paddle.static.Program(), paddle.static.Program()
+            with paddle.static.program_guard(main, startup):
+                w, loss = program()
+            executor = paddle.static.Executor(paddle.CPUPlace())
+            executor.run(startup)
+            for _ in range(STEPS):
+                executor.run(main, feed={"x": X, "y": Y}, fetch_list=[loss])
+            scope = paddle.static.global_scope()
+            return np.array(scope.find_var(w.name).get_tensor())
+        finally:
+            paddle.disable_static()
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(found) - 1
+
+
+def mlx(check):
+    from functools import partial
+
+    import mlx.core as mx
+    import mlx.nn as nn
+    from mlx import optimizers
+
+    model = nn.Linear(2, 1, bias=False)
+    model.weight = mx.array(W[None])
+    optimizer = optimizers.SGD(RATE, momentum=MOMENTUM)
+    state, runs = [model.state, optimizer.state], []
+
+    def loss(x, y):
+        runs.append(1)
+        return mx.mean((mx.tanh(model(x))[:, 0] - y) ** 2)
+
+    @partial(mx.compile, inputs=state, outputs=state)
+    def step(x, y):
+        value, gradients = nn.value_and_grad(model, loss)(x, y)
+        optimizer.update(model, gradients)
+        return value
+
+    x, y = mx.array(X), mx.array(Y)
+
+    @check("weights after three steps")
+    def weights():
+        optimizer.init(model.trainable_parameters())
+        for _ in range(STEPS):
+            mx.eval(step(x, y), state)
+        return np.array(model.weight)[0]
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - 1

@@ -216,3 +216,76 @@ def keras(check):
             model.train_on_batch(np.zeros((1, 1)), np.zeros((1, 1)))
             found.append(value - model.get_weights()[0].item())
         return found
+
+
+def paddle(check):
+    import paddle
+
+    def flipped(x):
+        if x > 0:
+            y = 2 * x
+        else:
+            y = 2 * x**3
+        return y
+
+    def doubled(x):
+        while x < 100:
+            x = 2 * x
+        return x
+
+    @check("an if that looks at a value")
+    def branch():
+        return [flipped(paddle.to_tensor(v)).item() for v in (1.0, -1.0)]
+
+    @check("a compiled if")
+    def compiled():
+        function = paddle.jit.to_static(flipped, full_graph=True)
+        return [function(paddle.to_tensor(v)).item() for v in (1.0, -1.0)]
+
+    looped = paddle.jit.to_static(doubled, full_graph=True)
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return [looped(paddle.to_tensor(v)).item() for v in (3.0, 30.0)]
+
+    # "The variable middle_0 should exist": its own graph of the way back is not whole.
+    @check("its gradient", refused_by=(ValueError,))
+    def gradient():
+        found = []
+        for value in (3.0, 30.0):
+            x = paddle.to_tensor(value, stop_gradient=False)
+            looped(x).backward()
+            found.append(x.grad.item())
+        return found
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    def flipped(x):
+        return 2 * x if x > 0 else 2 * x**3
+
+    def doubled(x):
+        while x < 100:
+            x = 2 * x
+        return x
+
+    @check("an if that looks at a value")
+    def branch():
+        return [flipped(mx.array(v)).item() for v in (1.0, -1.0)]
+
+    # A compiled function is traced: there is nothing to look at.
+    @check("a compiled if", refused_by=(ValueError, RuntimeError))
+    def compiled():
+        function = mx.compile(flipped)
+        return [function(mx.array(v)).item() for v in (1.0, -1.0)]
+
+    @check("a compiled loop of unknown length", refused_by=(ValueError, RuntimeError))
+    def loop():
+        function = mx.compile(doubled)
+        return [function(mx.array(v)).item() for v in (3.0, 30.0)]
+
+    @check("its gradient")
+    def gradient():
+        check.fallback("through the loop in Python, not compiled")
+        return [mx.grad(doubled)(mx.array(v)).item() for v in (3.0, 30.0)]

@@ -198,3 +198,66 @@ def keras(check):
     @check("inside a longer function")
     def inside():
         return gradient_of(lambda x: ops.exp(swish(2 * x)) / 10)
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn.functional import sigmoid
+
+    class Swish(paddle.autograd.PyLayer):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * sigmoid(x)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            (x,) = ctx.saved_tensor()
+            s = sigmoid(x)
+            return upstream * paddle.clip(s + x * s * (1 - s), -0.5, 0.5)
+
+    swish = Swish.apply
+
+    def gradient_of(function):
+        x = paddle.to_tensor(X, stop_gradient=False)
+        function(x).sum().backward()
+        return x.grad.numpy()
+
+    @check("its value")
+    def value():
+        return swish(paddle.to_tensor(X)).numpy()
+
+    @check("its gradient is the written one")
+    def gradient():
+        return gradient_of(swish)
+
+    @check("inside a longer function")
+    def inside():
+        return gradient_of(lambda x: paddle.exp(swish(2 * x)) / 10)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    @mx.custom_function
+    def swish(x):
+        return x * mx.sigmoid(x)
+
+    @swish.vjp
+    def backward(x, upstream, output):
+        s = mx.sigmoid(x)
+        return upstream * mx.clip(s + x * s * (1 - s), -0.5, 0.5)
+
+    x = mx.array(X)
+
+    @check("its value")
+    def value():
+        return np.array(swish(x))
+
+    @check("its gradient is the written one")
+    def gradient():
+        return np.array(mx.grad(lambda x: mx.sum(swish(x)))(x))
+
+    @check("inside a longer function")
+    def inside():
+        return np.array(mx.grad(lambda x: mx.sum(mx.exp(swish(2 * x)) / 10))(x))

@@ -385,3 +385,88 @@ def keras(check):
         "Keras has no kernels of its own: an operation in C is one of its engine",
         "keras.ops.load_library",
     )
+
+
+def paddle(check):
+    import paddle
+
+    source = """
+#include "paddle/extension.h"
+
+std::vector<paddle::Tensor> Forward(const paddle::Tensor& x) {
+  auto y = paddle::empty_like(x);
+  swish(x.data<float>(), y.data<float>(), x.numel());
+  return {y};
+}
+
+std::vector<paddle::Tensor> Backward(const paddle::Tensor& x, const paddle::Tensor& up) {
+  auto g = paddle::empty_like(x);
+  swish_slope(x.data<float>(), up.data<float>(), g.data<float>(), x.numel());
+  return {g};
+}
+
+PD_BUILD_OP(netglot_swish).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PD_KERNEL(Forward));
+PD_BUILD_GRAD_OP(netglot_swish)
+    .Inputs({"X", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X")})
+    .SetKernelFn(PD_KERNEL(Backward));
+"""
+    loaded = []
+
+    @check("its value")
+    def value():
+        import sys
+        import types
+
+        check.command("g++")
+        with check.folder() as folder:
+            path = os.path.join(folder, "swish.cc")
+            with open(path, "w") as file:
+                file.write(SWISH + source)
+            begin = time.time()
+            # It wants no more than a name of setuptools' packages.
+            sys.modules.setdefault("paddle_swish", types.ModuleType("paddle_swish"))
+            loaded.append(
+                paddle.utils.cpp_extension.load(
+                    "netglot_swish_op", [path], build_directory=folder
+                )
+            )
+            check.note("built in %.0f s" % (time.time() - begin))
+        return loaded[0].netglot_swish(paddle.to_tensor(POINTS, "float32")).numpy()
+
+    @check("its gradient")
+    def gradient():
+        x = paddle.to_tensor(POINTS, "float32", stop_gradient=False)
+        loaded[0].netglot_swish(x).sum().backward()
+        return x.grad.numpy()
+
+    @check("a network with it, trained a step")
+    def trained():
+        x, y = paddle.to_tensor(X, "float32"), paddle.to_tensor(Y, "float32")
+        weights = [paddle.create_parameter(w.shape, "float32") for w in (W1, W2)]
+        for parameter, w in zip(weights, (W1, W2)):
+            parameter.set_value(w.astype("float32"))
+        optimizer = paddle.optimizer.SGD(0.1, weights)
+        w1, w2 = weights
+        scores = loaded[0].netglot_swish(x @ w1) @ w2
+        paddle.nn.functional.mse_loss(scores, y).backward()
+        optimizer.step()
+        return np.concatenate([w.numpy().ravel() for w in weights])
+
+
+def mlx(check):
+    for name in CHECKS:
+
+        @check(name)
+        def built():
+            import mlx.extension
+
+            check.note("a C++ primitive, bound by nanobind: mlx.extension")
+            if not mlx.extension.CMakeBuild:
+                raise AssertionError("mlx.extension is not what it was")
+            check.command("cmake")
+            try:
+                import nanobind
+            except ImportError:
+                check.not_here("the package nanobind")
+            check.no("%s builds nothing here" % nanobind.__name__)

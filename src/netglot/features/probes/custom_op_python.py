@@ -6,7 +6,6 @@ into (NumPy): does it become an operation like others, with a gradient, in a net
 
 import numpy as np
 
-
 # One step of descent, 0.1 times the gradient, of the mean squared error of
 # swish(X w1) w2 from Y.
 X = np.array([[0.3, -0.7], [0.9, 0.2], [-0.4, 1.1], [0.5, 0.6]])
@@ -256,3 +255,76 @@ def keras(check):
         model = network()
         model.train_on_batch(X, Y)
         return np.concatenate([w.ravel() for w in model.get_weights()])
+
+
+def paddle(check):
+    import paddle
+
+    class Swish(paddle.autograd.PyLayer):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return paddle.to_tensor(x.numpy() * _sigmoid(x.numpy()))
+
+        @staticmethod
+        def backward(ctx, upstream):
+            (x,) = ctx.saved_tensor()
+            return paddle.to_tensor(upstream.numpy() * _slope(x.numpy()))
+
+    swish = Swish.apply
+
+    @check("its value")
+    def value():
+        return swish(paddle.to_tensor(POINTS)).numpy()
+
+    @check("its gradient")
+    def gradient():
+        x = paddle.to_tensor(POINTS, stop_gradient=False)
+        swish(x).sum().backward()
+        return x.grad.numpy()
+
+    @check("a network with it, trained a step")
+    def trained():
+        x, y = paddle.to_tensor(X), paddle.to_tensor(Y)
+        weights = [paddle.create_parameter(w.shape, "float64") for w in (W1, W2)]
+        for parameter, w in zip(weights, (W1, W2)):
+            parameter.set_value(w)
+        optimizer = paddle.optimizer.SGD(0.1, weights)
+        w1, w2 = weights
+        paddle.nn.functional.mse_loss(swish(x @ w1) @ w2, y).backward()
+        optimizer.step()
+        return np.concatenate([w.numpy().ravel() for w in weights])
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    # Arrays are computed when NumPy asks for them: not inside mx.compile.
+    @mx.custom_function
+    def swish(x):
+        x = np.array(mx.stop_gradient(x))
+        return mx.array(x * _sigmoid(x))
+
+    @swish.vjp
+    def backward(x, upstream, output):
+        return upstream * mx.array(_slope(np.array(x)))
+
+    @check("its value")
+    def value():
+        return np.array(swish(mx.array(POINTS)))
+
+    @check("its gradient", refused_by=(ValueError, RuntimeError))
+    def gradient():
+        return np.array(mx.grad(lambda x: mx.sum(swish(x)))(mx.array(POINTS)))
+
+    @check("a network with it, trained a step", refused_by=(ValueError, RuntimeError))
+    def trained():
+        x, y = mx.array(X), mx.array(Y)
+
+        def loss(w1, w2):
+            return mx.mean((swish(x @ w1) @ w2 - y) ** 2)
+
+        w1, w2 = mx.array(W1), mx.array(W2)
+        by_w1, by_w2 = mx.grad(loss, (0, 1))(w1, w2)
+        stepped = w1 - 0.1 * by_w1, w2 - 0.1 * by_w2
+        return np.concatenate([np.array(w).ravel() for w in stepped])

@@ -211,3 +211,80 @@ def keras(check):
         )
         turned = ops.exp(ops.view_as_complex(ops.convert_to_tensor([0.0, np.pi / 2])))
         return numbers_of(f(v) for v in (product, turned) for f in (ops.real, ops.imag))
+
+
+def paddle(check):
+    import paddle
+
+    def numbers_of(values):
+        return [v.astype("float32").item() for v in values]
+
+    @check("float64")
+    def double():
+        return ((paddle.to_tensor([1 + TINY], "float64") - 1) / TINY).numpy()
+
+    @check("float16", refused_by=(RuntimeError,))
+    def half():
+        x = paddle.to_tensor([2048.0, 1, 60000], "float16")
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("bfloat16", refused_by=(RuntimeError,))
+    def brain():
+        x = paddle.to_tensor([256.0, 1, 60000], "bfloat16")
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("float8 (e4m3)")
+    def quarter():
+        x = paddle.to_tensor([0.3, 17.0]).astype(paddle.float8_e4m3fn)
+        return x.astype("float32").numpy()
+
+    @check("int8", refused_by=(RuntimeError,))
+    def whole():
+        x = paddle.to_tensor([100, 7, 8], "int8")
+        return [(x[0] + x[0]).item(), (x[1] * x[2]).item()]
+
+    @check("complex")
+    def numbers():
+        product = paddle.to_tensor(1 + 2j) * paddle.to_tensor(3 - 1j)
+        turned = paddle.exp(paddle.to_tensor(0.5j * np.pi))
+        return [v.item() for v in (product.real(), product.imag(), turned.real(), turned.imag())]
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    def numbers_of(values):
+        return [v.astype(mx.float32).item() for v in values]
+
+    @check("float64")
+    def double():
+        check.note("on a processor only")
+        x = mx.array(np.array([1 + TINY]), dtype=mx.float64)
+        with mx.stream(mx.cpu):
+            return np.array((x - 1) / TINY)
+
+    @check("float16")
+    def half():
+        x = mx.array([2048.0, 1, 60000], dtype=mx.float16)
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("bfloat16")
+    def brain():
+        x = mx.array([256.0, 1, 60000], dtype=mx.bfloat16)
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.note("as bytes in uint8: mx.to_fp8 and mx.from_fp8")
+        return np.array(mx.from_fp8(mx.to_fp8(mx.array([0.3, 17.0])), mx.float32))
+
+    @check("int8")
+    def whole():
+        x = mx.array([100, 7, 8], dtype=mx.int8)
+        return [(x[0] + x[0]).item(), (x[1] * x[2]).item()]
+
+    @check("complex")
+    def numbers():
+        product = mx.array(1 + 2j) * mx.array(3 - 1j)
+        turned = mx.exp(mx.array(0.5j * np.pi))
+        return [f(v).item() for v in (product, turned) for f in (mx.real, mx.imag)]

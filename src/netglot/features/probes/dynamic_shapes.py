@@ -127,3 +127,44 @@ def keras_torch(check):
     @check("compilations for the three")
     def count():
         check.no("nothing is compiled: jit_compile is %s" % model.jit_compile)
+
+
+def paddle(check):
+    import paddle
+
+    @paddle.jit.to_static(
+        input_spec=[paddle.static.InputSpec([None, 4], "float64")], full_graph=True
+    )
+    def function(x):
+        return paddle.tanh(x).sum(0) * x.shape[0]
+
+    @check("values of three sizes, one function")
+    def values():
+        return [function(paddle.to_tensor(x)).numpy() for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        return len(function.program_cache)
+
+
+def mlx(check):
+    from functools import partial
+
+    import mlx.core as mx
+
+    runs = []
+
+    @partial(mx.compile, shapeless=True)
+    def function(x):
+        runs.append(1)
+        rows = mx.sum(mx.ones_like(x)) / 4
+        return mx.sum(mx.tanh(x), axis=0) * rows
+
+    @check("values of three sizes, one function")
+    def values():
+        return [np.array(function(mx.array(x))) for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.note("shapeless=True: Python's len(x) would be that of the first batch")
+        return len(runs)

@@ -15,7 +15,7 @@ MEANS = np.full((SIZE, SIZE), 1.0 / SIZE, "float32")
 
 
 def one_of_three(way):
-    """at once, asynchronous or lazy, and not something between"""
+    """At once, asynchronous or lazy, and not something between"""
     return way in ("at once", "asynchronous", "lazy")
 
 
@@ -141,3 +141,44 @@ def keras(check):
     @check("the value in the end")
     def value():
         return ops.convert_to_numpy(call()).sum()
+
+
+def paddle(check):
+    import paddle
+
+    x = paddle.to_tensor(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = y @ x
+        return y
+
+    @check("when it computes")
+    def way():
+        return _way(check, call, lambda y: y.numpy())
+
+    @check("the value in the end")
+    def value():
+        return call().sum().item()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    x = mx.array(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = y @ x
+        return y
+
+    @check("when it computes")
+    def way():
+        check.note("mx.async_eval(y) would begin at once")
+        return _way(check, call, np.array)
+
+    @check("the value in the end")
+    def value():
+        return np.array(call()).sum()

@@ -128,3 +128,41 @@ def keras(check):
             return ops.conv(image, kernel)[0, 3, 3, 0]
 
         return _places(convolved)
+
+
+def paddle(check):
+    import paddle
+
+    @check("places in a matrix product")
+    def product():
+        one = paddle.to_tensor(ONE)
+        return _places(lambda v: (paddle.to_tensor(_matrix(v)) @ one)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        kernel = paddle.to_tensor(KERNEL)
+
+        def convolved(v):
+            image = paddle.to_tensor(_image(v))
+            return paddle.nn.functional.conv2d(image, kernel)[0, 0, 3, 3]
+
+        return _places(convolved)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    @check("places in a matrix product")
+    def product():
+        one = mx.array(ONE)
+        return _places(lambda v: (mx.array(_matrix(v)) @ one)[0, 0].item())
+
+    @check("places in a convolution")
+    def convolution():
+        kernel = mx.array(KERNEL.transpose(0, 2, 3, 1))
+
+        def convolved(v):
+            image = mx.array(_image(v).transpose(0, 2, 3, 1))
+            return mx.conv2d(image, kernel)[0, 3, 3, 0].item()
+
+        return _places(convolved)

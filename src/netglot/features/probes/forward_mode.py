@@ -185,3 +185,66 @@ def keras(check):
     def hessian():
         check.fallback("the reverse gradient is the engine's: Keras has none")
         return ops.convert_to_numpy(ops.jvp(_keras_cubes(), (x,), (direction,))[1])
+
+
+def paddle(check):
+    import paddle
+    from paddle.incubate.autograd import jvp
+
+    x, direction = paddle.to_tensor(X), paddle.to_tensor(DIRECTION)
+
+    def function(x):
+        return paddle.stack(
+            [x[0] * x[1], paddle.sin(x[1]) * x[2], paddle.exp(x[0] * x[2]), x[2] ** 2]
+        )
+
+    twice = "paddle.incubate.autograd.jvp differentiates twice in reverse"
+
+    # Its rule for the sine, twice in reverse, asks for a gradient that nobody wants.
+    @check("along a direction", refused_by=(RuntimeError,))
+    def along():
+        check.fallback(twice)
+        return paddle.stack(jvp(function, x, direction)).numpy()
+
+    @check("the whole Jacobian", refused_by=(RuntimeError,))
+    def jacobian():
+        check.fallback(twice)
+        columns = [jvp(function, x, column)[1] for column in paddle.eye(3, dtype=x.dtype)]
+        return paddle.stack(columns, 1).numpy()
+
+    @check("forward over reverse")
+    def hessian():
+        check.fallback("reverse over reverse")
+        x = paddle.to_tensor(X, stop_gradient=False)
+        (gradient,) = paddle.grad((x**3).sum(), x, create_graph=True)
+        (along,) = paddle.grad((gradient * direction).sum(), x)
+        return along.numpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    x, direction = mx.array(X), mx.array(DIRECTION)
+
+    def function(x):
+        return mx.stack(
+            [x[0] * x[1], mx.sin(x[1]) * x[2], mx.exp(x[0] * x[2]), x[2] ** 2]
+        )
+
+    def along(function, column):
+        """The value and its derivative along a direction."""
+        (value,), (derivative,) = mx.jvp(function, [x], [column])
+        return value, derivative
+
+    @check("along a direction")
+    def one():
+        return np.array(mx.stack(along(function, direction)))
+
+    @check("the whole Jacobian")
+    def jacobian():
+        columns = [along(function, column)[1] for column in mx.eye(3)]
+        return np.array(mx.stack(columns, axis=1))
+
+    @check("forward over reverse")
+    def hessian():
+        return np.array(along(mx.grad(lambda x: mx.sum(x**3)), direction)[1])

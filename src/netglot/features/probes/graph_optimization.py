@@ -14,17 +14,17 @@ SQUARE = np.full((400, 400), 1 / 400, "float32")
 
 
 def less_than_five(ratio):
-    """ten operations take less than five times as long as one"""
+    """Ten operations take less than five times as long as one"""
     return 0 < ratio < 5
 
 
 def less_than_half(ratio):
-    """less than half as long as where the product is used"""
+    """Less than half as long as where the product is used"""
     return 0 < ratio < 0.5
 
 
 def less_than_one_and_a_half(ratio):
-    """written twice takes less than one and a half times as long as written once"""
+    """Written twice takes less than one and a half times as long as written once"""
     return 0 < ratio < 1.5
 
 
@@ -158,3 +158,20 @@ def keras(check):
 def keras_torch(check):
     # As Keras comes, jit_compile is off with this engine; on, it is torch.compile's.
     _ratios(check, _keras_compiled, np.zeros((1, 1)), SQUARE, lambda y: y)
+
+
+def paddle(check):
+    import paddle
+
+    def compiled(function):
+        return paddle.jit.to_static(function, full_graph=True)
+
+    long, square = paddle.to_tensor(LONG), paddle.to_tensor(SQUARE)
+    with paddle.no_grad():
+        _ratios(check, compiled, long, square, lambda y: y)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    _ratios(check, mx.compile, mx.array(LONG), mx.array(SQUARE), mx.eval)

@@ -161,3 +161,64 @@ def keras(check):
         before = len(seen)
         answers = [model.predict_on_batch(x).item() for x in (three, four)]
         return [len(seen) - before, *answers]
+
+
+def paddle(check):
+    import paddle
+
+    seen = []
+
+    class Double(paddle.nn.Layer):
+        def forward(self, x):
+            y = 2 * x
+            seen.append(y)
+            return y
+
+    double, three, four = Double(), paddle.to_tensor(3.0), paddle.to_tensor(4.0)
+    double(three), double(four)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [y.item() for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        described = paddle.jit.to_static(double, full_graph=True)
+        described(three)
+        before = len(seen)
+        answers = [described(three).item(), described(four).item()]
+        return [len(seen) - before] + answers
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    three, four = mx.array(3.0), mx.array(4.0)
+    double(three), double(four)
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [y.item() for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        described = mx.compile(double)
+        described(three)
+        before = len(seen)
+        answers = [described(three).item(), described(four).item()]
+        return [len(seen) - before] + answers

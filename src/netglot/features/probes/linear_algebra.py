@@ -40,11 +40,11 @@ def _with_gradient(function):
 CHECKS = {name: _with_gradient(function) for name, function in FUNCTIONS.items()}
 
 
-def _asked(check, functions, with_gradient):
+def _asked(check, functions, with_gradient, refused_by=()):
     """One check per function; ``with_gradient`` gives its value and its gradient."""
     for name in CHECKS:
 
-        @check(name)
+        @check(name, refused_by=refused_by)
         def one(name=name):
             value, gradient = with_gradient(functions[name])
             return np.append(np.asarray(value), np.asarray(gradient))
@@ -191,3 +191,64 @@ def keras(check):
         return value, B - model.get_weights()[0]
 
     _asked(check, functions, with_gradient)
+
+
+def paddle(check):
+    import paddle
+    from paddle import linalg
+
+    right, weights = paddle.to_tensor(RIGHT), paddle.to_tensor(WEIGHTS)
+
+    wanted = paddle.to_tensor(RIGHT, stop_gradient=False)
+
+    def symmetric(b):
+        return b @ b.T + paddle.eye(3, dtype=b.dtype)
+
+    functions = {
+        # Its gradient is garbage or a crash where the right side wants none.
+        "solve": lambda b: (right.flip(0) * linalg.solve(b, wanted)).sum(),
+        "inverse": lambda b: (weights * linalg.inv(b)).sum(),
+        "log determinant": lambda b: linalg.slogdet(b)[1],
+        "Cholesky": lambda b: (weights * linalg.cholesky(symmetric(b))).sum(),
+        "eigenvalues": lambda b: (right * linalg.eigvalsh(symmetric(b))).sum(),
+        "singular values": lambda b: (right * linalg.svd(b)[1]).sum(),
+    }
+
+    def with_gradient(function):
+        b = paddle.to_tensor(B, stop_gradient=False)
+        value = function(b)
+        value.backward()
+        return value.numpy(), b.grad.numpy()
+
+    _asked(check, functions, with_gradient)
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx.core import linalg
+
+    right, weights = mx.array(RIGHT), mx.array(WEIGHTS)
+    cpu = mx.cpu
+
+    def symmetric(b):
+        return b @ b.T + mx.eye(3)
+
+    functions = {
+        "solve": lambda b: mx.sum(right[::-1] * linalg.solve(b, right, stream=cpu)),
+        "inverse": lambda b: mx.sum(weights * linalg.inv(b, stream=cpu)),
+        "log determinant": lambda b: linalg.slogdet(b, stream=cpu)[1],
+        "Cholesky": lambda b: mx.sum(
+            weights * linalg.cholesky(symmetric(b), stream=cpu)
+        ),
+        "eigenvalues": lambda b: mx.sum(
+            right * linalg.eigvalsh(symmetric(b), stream=cpu)
+        ),
+        "singular values": lambda b: mx.sum(
+            right * linalg.svd(b, compute_uv=False, stream=cpu)
+        ),
+    }
+
+    def with_gradient(function):
+        return map(np.array, mx.value_and_grad(function)(mx.array(B)))
+
+    _asked(check, functions, with_gradient, refused_by=(ValueError,))

@@ -16,7 +16,7 @@ SIZE, TIMES = 4000000, 40
 
 
 def at_most_six(arrays):
-    """a result or two at a time, and at most six"""
+    """A result or two at a time, and at most six"""
     return 0.5 < arrays < 6
 
 
@@ -174,3 +174,58 @@ def keras(check):
         model.compile()
         model.predict_on_batch(x)
         return _arrays(check, model.predict_on_batch, x)
+
+
+def paddle(check):
+    import paddle
+
+    x = paddle.to_tensor(X)
+
+    def chain(x):
+        for _ in range(20):
+            x = paddle.tanh(x)
+            x = x + x.flip(0)
+        return x
+
+    @check("call by call")
+    def eager():
+        chain(x[:10])
+        return _arrays(check, chain, x)
+
+    @check("in a compiled function")
+    def compiled():
+        spec = [paddle.static.InputSpec([None], "float32")]
+        function = paddle.jit.to_static(chain, spec, full_graph=True)
+        with paddle.no_grad():
+            function(x[:10])
+            return _arrays(check, function, x)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    x = mx.array(X)
+
+    def chain(x):
+        for _ in range(TIMES // 2):
+            x = mx.tanh(x)
+            x = x + x[::-1]
+        return x
+
+    def used(function):
+        """By the allocator's own count, which keeps what was freed for later."""
+        mx.eval(function(x))
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(function(x))
+        return (mx.get_peak_memory() - before) / (4.0 * SIZE)
+
+    @check("call by call")
+    def eager():
+        check.note("lazy: the chain is computed when its end is asked for")
+        return used(chain)
+
+    @check("in a compiled function")
+    def compiled():
+        return used(mx.compile(chain))

@@ -102,7 +102,6 @@ def jax(check):
 
 
 def flax(check):
-    import jax
     import jax.numpy as jnp
     from flax import nnx
     from flax.training.dynamic_scale import DynamicScale
@@ -241,3 +240,76 @@ def keras(check):
     def overflow():
         _, weight, scale = trained(3, one * np.inf, 1024.0)
         return [3.0, weight, 1024.0, scale]
+
+
+def paddle(check):
+    import warnings
+
+    import paddle
+
+    def layer(weight):
+        start = paddle.nn.initializer.Constant(weight)
+        return paddle.nn.Linear(1, 1, weight_attr=start, bias_attr=False)
+
+    def step(weight, x, scale=1.0, factor=1.0):
+        """The scores, the weight and the scale after a step of descent."""
+        linear = layer(weight)
+        optimizer = paddle.optimizer.SGD(1.0, parameters=linear.parameters())
+        scaler = paddle.amp.GradScaler(True, scale, decr_every_n_nan_or_inf=1)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            with paddle.amp.auto_cast(dtype="float16"):
+                scores = linear(x)
+        if any("amp" in str(one.message).lower() for one in told):
+            check.not_here("a GPU: " + str(told[0].message)[:120])
+        scaler.scale(scores.astype("float32").sum() * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        after = float(scaler.state_dict()["scale"][0])
+        return scores.astype("float32").item(), linear.weight.item(), after
+
+    one = paddle.ones((1, 1))
+
+    @check("products are of half precision")
+    def products():
+        return step(2049.0, one)[0]
+
+    @check("weights stay float32")
+    def weights():
+        return step(2049.0, 0.5 * one)[1]
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        return -step(0.0, one, 2.0**16, 1e-8)[1]
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        _, weight, scale = step(3.0, one * float("inf"), 1024.0)
+        return [3.0, weight, 1024.0, scale]
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    @check("products are of half precision")
+    def products():
+        check.fallback("by casting: MLX has no policy")
+        return (mx.array(2049.0).astype(mx.float16) * mx.array(1.0, mx.float16)).item()
+
+    @check("weights stay float32")
+    def weights():
+        check.fallback("by casting: MLX has no policy")
+
+        def loss(w):
+            return w.astype(mx.float16) * mx.array(0.5, mx.float16)
+
+        w = mx.array(2049.0)
+        return (w - mx.grad(loss)(w)).item()
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        check.lacks("mlx.optimizers.LossScale", "MLX scales no loss")
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        check.lacks("mlx.optimizers.LossScale", "MLX scales no loss")

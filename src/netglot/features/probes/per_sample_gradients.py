@@ -162,3 +162,40 @@ def keras_tensorflow(check):
     @check("how often Python runs the loss")
     def count():
         return len(runs)
+
+
+def paddle(check):
+    import paddle
+
+    runs = []
+
+    @check("one gradient per observation")
+    def each():
+        x, y = paddle.to_tensor(X), paddle.to_tensor(Y)
+        w = paddle.to_tensor(W, stop_gradient=False)
+        runs.append(1)
+        losses = (paddle.tanh(x @ w) - y) ** 2
+        return paddle.autograd.jacobian(losses, w)[:].numpy()
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (mx.tanh(mx.sum(x * w)) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        gradient = mx.vmap(mx.grad(loss), in_axes=(None, 0, 0))
+        return np.array(gradient(*map(mx.array, (W, X, Y))))
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)

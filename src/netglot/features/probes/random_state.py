@@ -287,3 +287,81 @@ def keras(check):
             lambda: state_of(layer.seed_generator),
             layer.seed_generator.state.assign,
         )
+
+
+def paddle(check):
+    import os
+
+    import paddle
+
+    def draw():
+        return paddle.rand((20,)).numpy()
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(draw, paddle.get_rng_state, paddle.set_rng_state)
+
+    @check("from a file", refused_by=(TypeError,))
+    def file():
+        import pickle
+
+        with check.folder() as folder:
+            path = os.path.join(folder, "state")
+
+            def save():
+                with open(path, "wb") as file:
+                    pickle.dump(paddle.get_rng_state(), file)
+
+            def load(_):
+                with open(path, "rb") as file:
+                    paddle.set_rng_state(pickle.load(file))
+
+            return _resumes(draw, save, load)
+
+    @check("dropout goes on where it was")
+    def dropout():
+        layer = paddle.nn.Dropout(0.5)
+        return _resumes(
+            lambda: layer(paddle.ones((50,))).numpy(),
+            paddle.get_rng_state,
+            paddle.set_rng_state,
+        )
+
+
+def mlx(check):
+    import os
+
+    import mlx.core as mx
+    import numpy as np
+
+    mx.random.seed(0)
+
+    def save():
+        return [mx.array(np.array(part)) for part in mx.random.state]
+
+    def restore(state):
+        mx.random.state[:] = state
+
+    def draw():
+        return np.array(mx.random.uniform(shape=(20,)))
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(draw, save, restore)
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = os.path.join(folder, "state.npy")
+            return _resumes(
+                draw,
+                lambda: mx.save(path, mx.random.state[0]),
+                lambda _: restore([mx.load(path)]),
+            )
+
+    @check("dropout goes on where it was")
+    def dropout():
+        import mlx.nn as nn
+
+        layer = nn.Dropout(0.5)
+        return _resumes(lambda: np.array(layer(mx.ones(50))), save, restore)

@@ -214,3 +214,69 @@ def keras(check):
         by_the_engine()
         slope = _keras_grad(lambda x, w: ops.tanh(w * x))
         return float(_keras_grad(lambda w: slope(number(AT), w) ** 2)(number(W)))
+
+
+def paddle(check):
+    import paddle
+
+    # prod has no second derivative; a product of three has.
+    def function(x):
+        return (x**3).sum() + x[0] * x[1] * x[2]
+
+    def variable(value):
+        return paddle.to_tensor(value, dtype="float64", stop_gradient=False)
+
+    @check("the derivative of a derivative")
+    def second():
+        x = variable(0.7)
+        (slope,) = paddle.grad(paddle.sin(x), x, create_graph=True)
+        slope.backward()
+        return x.grad.item()
+
+    @check("Hessian times a vector")
+    def product():
+        x = variable(X)
+        (gradient,) = paddle.grad(function(x), x, create_graph=True)
+        along = (gradient * paddle.to_tensor(DIRECTION)).sum()
+        return paddle.grad(along, x)[0].numpy()
+
+    @check("the whole Hessian")
+    def whole():
+        x = variable(X)
+        return paddle.autograd.hessian(function(x), x)[:].numpy()
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, x = variable(W), variable(AT)
+        (slope,) = paddle.grad(paddle.tanh(w * x), x, create_graph=True)
+        (slope**2).backward()
+        return w.grad.item()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    x, direction = mx.array(X), mx.array(DIRECTION)
+
+    def function(x):
+        return mx.sum(x**3) + x[0] * x[1] * x[2]
+
+    @check("the derivative of a derivative")
+    def second():
+        return mx.grad(mx.grad(mx.sin))(mx.array(0.7)).item()
+
+    @check("Hessian times a vector")
+    def product():
+        return np.array(mx.jvp(mx.grad(function), [x], [direction])[1][0])
+
+    @check("the whole Hessian")
+    def whole():
+        gradient = mx.grad(function)
+        row = mx.vmap(lambda v: mx.vjp(gradient, [x], [v])[1][0])
+        return np.array(row(mx.eye(3)))
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        slope = mx.grad(lambda x, w: mx.tanh(w * x))
+        loss = mx.grad(lambda w: slope(mx.array(AT), w) ** 2)
+        return loss(mx.array(W)).item()

@@ -12,7 +12,7 @@ LOOKED_UP = [3, 7, 3, 4999]
 
 
 def four_at_most(rows):
-    """as many rows as were looked up, not the 5000 of the table"""
+    """As many rows as were looked up, not the 5000 of the table"""
     return 1 <= rows <= 4
 
 
@@ -192,4 +192,72 @@ def keras(check):
         for looked_up in ([3, 7], [7]):
             model.train_on_batch(np.array([looked_up]), np.zeros((1, 1)))
             tables.append(model.get_weights()[0])
+        return _moves(*tables)
+
+
+def paddle(check):
+    import paddle
+
+    def embedding():
+        zeros = paddle.nn.initializer.Constant(0.0)
+        return paddle.nn.Embedding(ROWS, WIDTH, sparse=True, weight_attr=zeros)
+
+    layer = embedding()
+    layer(paddle.to_tensor(LOOKED_UP)).sum().backward()
+
+    @check("rows in the gradient")
+    def rows():
+        selected = layer.weight._grad_ivar()
+        return len(selected.get_selected_rows().rows())
+
+    @check("its values")
+    def values():
+        table = embedding()
+        optimizer = paddle.optimizer.SGD(1.0, parameters=table.parameters())
+        table(paddle.to_tensor(LOOKED_UP)).sum().backward()
+        optimizer.step()
+        return -table.weight.numpy()[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("Adam(lazy_mode=True)")
+        layer = embedding()
+        optimizer = paddle.optimizer.Adam(
+            0.1, parameters=layer.parameters(), lazy_mode=True
+        )
+        tables = [layer.weight.numpy().copy()]
+        for looked_up in ([3, 7], [7]):
+            layer(paddle.to_tensor(looked_up)).sum().backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            tables.append(layer.weight.numpy().copy())
+        return _moves(*tables)
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import optimizers
+
+    def gradient_of(table, looked_up):
+        return mx.grad(lambda table: mx.sum(table[mx.array(looked_up)]))(table)
+
+    gradient = gradient_of(mx.zeros((ROWS, WIDTH)), LOOKED_UP)
+
+    @check("rows in the gradient")
+    def rows():
+        return len(gradient)
+
+    @check("its values")
+    def values():
+        return np.array(gradient)[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        optimizer = optimizers.Adam(0.1)
+        table = {"table": mx.zeros((ROWS, WIDTH))}
+        tables = [np.array(table["table"])]
+        for looked_up in ([3, 7], [7]):
+            gradient = {"table": gradient_of(table["table"], looked_up)}
+            table = optimizer.apply_gradients(gradient, table)
+            tables.append(np.array(table["table"]))
         return _moves(*tables)

@@ -173,3 +173,40 @@ def keras(check):
             lambda a: ops.vectorized_map(lambda b: ops.dot(a, b), batch), batch
         )
         return ops.convert_to_numpy(found)
+
+
+def paddle(check):
+    check.nothing("PaddlePaddle has no vectorizing map", "paddle.vmap")
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    batch, matrix, scales = mx.array(BATCH), mx.array(MATRIX), mx.array(SCALES)
+
+    @check("over the observations")
+    def observations():
+        def cubed(x):
+            y = matrix @ x
+            return mx.sum(y * y) * y
+
+        return np.array(mx.vmap(cubed)(batch))
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+        mx.vmap(lambda x: seen.append(1) or mx.sum(x * x))(mx.ones((1000, 3)))
+        return len(seen)
+
+    @check("over the second axis, an argument shared")
+    def axes():
+        def weighed(x, scale, more):
+            return scale * mx.sum(x * x) + more
+
+        mapped = mx.vmap(weighed, in_axes=(1, 0, None))
+        return np.array(mapped(batch, scales, mx.array(10.0)))
+
+    @check("all pairs, a map in a map")
+    def pairs():
+        inner = mx.vmap(lambda a, b: mx.sum(a * b), in_axes=(None, 0))
+        return np.array(mx.vmap(inner, in_axes=(0, None))(batch, batch))
