@@ -442,3 +442,69 @@ def mlx(check):
     @check("chosen rows")
     def rows():
         return gradients([lambda x: picked * x[mx.array(ROWS)]])
+
+
+def _symbolic(check, library, T, sigmoid, relu, softmax, convolved):
+    """Theano's way, and PyTensor's: a graph of the gradients, compiled once."""
+    signs = np.array([1.0, -2.0])
+    x = T.matrix("x", dtype="float64")
+
+    def gradients(values):
+        wanted = [library.grad(T.sum(value), x) for value in values]
+        return library.function([x], wanted, mode="FAST_COMPILE")(X)
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                WEIGHTS * T.exp(x),
+                WEIGHTS * T.log(x * x + 1),
+                WEIGHTS * T.tanh(x),
+                WEIGHTS * sigmoid(x),
+                WEIGHTS * relu(x),
+                WEIGHTS / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [WEIGHTS * softmax(x), T.max(x, axis=1) * signs, T.var(x, axis=1) * signs]
+        )
+
+    @check("products")
+    def products():
+        return gradients([PRODUCT * T.dot(x, RIGHT), convolved(x) * signs])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([PICKED * x[ROWS]])
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    def convolved(x):
+        image, kernel = x.dimshuffle("x", "x", 0, 1), KERNEL[None, None]
+        return T.nnet.conv2d(image, kernel, filter_flip=False)[0, 0, 0]
+
+    nnet = T.nnet
+    _symbolic(check, theano, T, nnet.sigmoid, nnet.relu, nnet.softmax, convolved)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.tensor.signal import convolve2d
+    from pytensor.tensor.special import softmax
+
+    def convolved(x):
+        return convolve2d(x, KERNEL[::-1, ::-1], mode="valid")[0]
+
+    def relu(x):
+        return T.maximum(x, 0)
+
+    _symbolic(
+        check, pytensor, T, T.sigmoid, relu, lambda x: softmax(x, axis=1), convolved
+    )

@@ -167,9 +167,12 @@ def keras(check):
         model.compile(
             keras.optimizers.SGD(1.0), lambda y, s: ops.sum(s**2), run_eagerly=True
         )
+        model.train_on_batch(np.zeros((1, 3)), np.zeros((1, 3)))
+        gradient = X - model.get_weights()[0]
+        # The first step has built the model as well: the second counts.
         del runs[:]
         model.train_on_batch(np.zeros((1, 3)), np.zeros((1, 3)))
-        return X - model.get_weights()[0]
+        return gradient
 
     @check("the same gradient")
     def same():
@@ -243,3 +246,24 @@ def mlx(check):
     def again():
         gradient(mx.checkpoint(block))
         return len(runs)
+
+
+def theano(check):
+    import theano
+
+    for name in CHECKS:
+
+        @check(name)
+        def nothing():
+            # scan_checkpoints recomputes the turns of a loop, and nothing else.
+            if not hasattr(theano, "scan_checkpoints"):
+                check.lacks("theano.scan_checkpoints", "not even of a loop")
+            check.lacks(
+                "theano.checkpoint", "only the turns of a loop: scan_checkpoints"
+            )
+
+
+def pytensor(check):
+    check.nothing(
+        "only the turns of a loop: scan_checkpoints", "pytensor.gradient.checkpoint"
+    )

@@ -129,16 +129,9 @@ print(min(len(missed), 1), value)
 
 
 def keras(check):
-    import keras
-
-    for name in CHECKS:
-
-        @check(name)
-        def nothing():
-            engine = keras.backend.backend()
-            if keras.Sequential().compiled:
-                raise AssertionError("out of date")
-            check.lacks("keras.config.set_cache_dir", "Keras keeps none with " + engine)
+    check.nothing(
+        "Keras keeps no compiled code of its own", "keras.config.set_cache_dir"
+    )
 
 
 def paddle(check):
@@ -148,4 +141,50 @@ def paddle(check):
 
 
 def mlx(check):
-    check.nothing("mx.compile keeps what it traced in its process", "mlx.core.cache_dir")
+    check.nothing(
+        "mx.compile keeps what it traced in its process", "mlx.core.cache_dir"
+    )
+
+
+def theano(check):
+    source = """
+import theano
+import theano.tensor as T
+from theano.gof import cmodule
+
+compiled = []
+build = cmodule.GCC_compiler.compile_str
+cmodule.GCC_compiler.compile_str = staticmethod(
+    lambda *a, **k: compiled.append(1) or build(*a, **k)
+)
+x = T.vector("x", dtype="float64")
+value = theano.function([x], T.sum(x * 2 + 1.5))([1.0])
+print(min(len(compiled), 1), float(value))
+"""
+    import os
+
+    kept = os.environ.get("THEANO_FLAGS", "")
+    flags = ",".join(f for f in kept.split(",") if "base_compiledir" not in f)
+    _twice(check, source, {"THEANO_FLAGS": flags + ",base_compiledir={folder}"})
+
+
+def pytensor(check):
+    source = """
+import pytensor
+import pytensor.tensor as T
+from pytensor.link.c import cmodule
+
+compiled = []
+build = cmodule.GCC_compiler.compile_str
+cmodule.GCC_compiler.compile_str = staticmethod(
+    lambda *a, **k: compiled.append(1) or build(*a, **k)
+)
+x = T.vector("x", dtype="float64")
+value = pytensor.function([x], T.sum(x * 2 + 1.5))([1.0])
+print(min(len(compiled), 1), float(value))
+"""
+    import os
+
+    kept = os.environ.get("PYTENSOR_FLAGS", "")
+    flags = ",".join(f for f in kept.split(",") if "base_compiledir" not in f)
+    _twice(check, source, {"PYTENSOR_FLAGS": flags + ",base_compiledir={folder}"})

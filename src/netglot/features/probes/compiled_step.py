@@ -223,3 +223,41 @@ def mlx(check):
     @check("runs of Python in the second and third")
     def later():
         return len(runs) - 1
+
+
+def _symbolic(check, library, T):
+    w, velocity = library.shared(W), library.shared(np.zeros(2))
+    x, y = T.matrix("x", dtype="float64"), T.vector("y", dtype="float64")
+    runs = []
+
+    def step():
+        runs.append(1)
+        loss = T.mean((T.tanh(T.dot(x, w)) - y) ** 2)
+        moved = MOMENTUM * velocity + library.grad(loss, w)
+        updates = [(velocity, moved), (w, w - RATE * moved)]
+        return library.function([x, y], loss, updates=updates)
+
+    @check("weights after three steps")
+    def weights():
+        train = step()
+        for _ in range(STEPS):
+            train(X, Y)
+        return w.get_value()
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - 1
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

@@ -289,3 +289,64 @@ def mlx(check):
     def gradient():
         check.fallback("through the loop in Python, not compiled")
         return [mx.grad(doubled)(mx.array(v)).item() for v in (3.0, 30.0)]
+
+
+def _symbolic(check, library, T, ifelse, loop_of):
+    x = T.scalar("x", dtype="float64")
+
+    # A symbol has no value: Python's if has nothing to look at.
+    @check("an if that looks at a value", refused_by=(TypeError,))
+    def branch():
+        y = T.scalar("y", dtype="float64")
+        return 2 * y if y > 0 else 2 * y**3
+
+    @check("a compiled if")
+    def compiled():
+        chosen = ifelse(T.gt(x, 0), 2 * x, 2 * x**3)
+        function = library.function([x], chosen, mode="FAST_COMPILE")
+        return [float(function(v)) for v in (1.0, -1.0)]
+
+    doubled, updates = loop_of(x)
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        function = library.function([x], doubled, updates=updates, mode="FAST_COMPILE")
+        return [float(function(v)) for v in (3.0, 30.0)]
+
+    @check("its gradient")
+    def gradient():
+        slope = library.grad(doubled, x)
+        function = library.function([x], slope, updates=updates, mode="FAST_COMPILE")
+        return [float(function(v)) for v in (3.0, 30.0)]
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+    from theano.ifelse import ifelse
+    from theano.scan_module import until
+
+    def loop_of(x):
+        def turn(value):
+            return 2 * value, until(2 * value >= 100)
+
+        values, updates = theano.scan(turn, outputs_info=x, n_steps=1000)
+        return values[-1], updates
+
+    _symbolic(check, theano, T, ifelse, loop_of)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.ifelse import ifelse
+    from pytensor.scan.utils import until
+
+    def loop_of(x):
+        def turn(value):
+            return 2 * value, until(2 * value >= 100)
+
+        values = pytensor.scan(turn, outputs_info=x, n_steps=1000, return_updates=False)
+        return values[-1], []
+
+    _symbolic(check, pytensor, T, ifelse, loop_of)

@@ -261,3 +261,53 @@ def mlx(check):
     @check("inside a longer function")
     def inside():
         return np.array(mx.grad(lambda x: mx.sum(mx.exp(swish(2 * x)) / 10))(x))
+
+
+def _symbolic(check, library, T, sigmoid, swish):
+    x = T.vector("x", dtype="float64")
+
+    def value_of(graph):
+        return library.function([x], graph, mode="FAST_COMPILE")(X)
+
+    @check("its value")
+    def value():
+        return value_of(swish(x))
+
+    @check("its gradient is the written one")
+    def gradient():
+        return value_of(library.grad(T.sum(swish(x)), x))
+
+    @check("inside a longer function")
+    def inside():
+        return value_of(library.grad(T.sum(T.exp(swish(2 * x)) / 10), x))
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    sigmoid = T.nnet.sigmoid
+
+    def slope(inputs, upstream):
+        (x,), (upstream,) = inputs, upstream
+        s = sigmoid(x)
+        return [upstream * T.clip(s + x * s * (1 - s), -0.5, 0.5)]
+
+    x = T.vector("x", dtype="float64")
+    swish = theano.OpFromGraph([x], [x * sigmoid(x)], grad_overrides=slope)
+    _symbolic(check, theano, T, sigmoid, swish)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.compile.builders import OpFromGraph
+
+    def slope(inputs, outputs, upstream):
+        (x,), (upstream,) = inputs, upstream
+        s = T.sigmoid(x)
+        return [upstream * T.clip(s + x * s * (1 - s), -0.5, 0.5)]
+
+    x = T.vector("x", dtype="float64")
+    swish = OpFromGraph([x], [x * T.sigmoid(x)], pullback=slope)
+    _symbolic(check, pytensor, T, T.sigmoid, swish)

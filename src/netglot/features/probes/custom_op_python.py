@@ -328,3 +328,86 @@ def mlx(check):
         by_w1, by_w2 = mx.grad(loss, (0, 1))(w1, w2)
         stepped = w1 - 0.1 * by_w1, w2 - 0.1 * by_w2
         return np.concatenate([np.array(w).ravel() for w in stepped])
+
+
+def _symbolic(check, library, T, swish):
+    x = T.vector("x", dtype="float64")
+
+    @check("its value")
+    def value():
+        return library.function([x], swish(x), mode="FAST_COMPILE")(POINTS)
+
+    @check("its gradient")
+    def gradient():
+        slope = library.grad(T.sum(swish(x)), x)
+        return library.function([x], slope, mode="FAST_COMPILE")(POINTS)
+
+    @check("a network with it, trained a step")
+    def trained():
+        weights = [library.shared(w) for w in (W1, W2)]
+        scores = T.dot(swish(T.dot(X, weights[0])), weights[1])
+        gradients = library.grad(T.mean((scores - Y) ** 2), weights)
+        updates = [(w, w - 0.1 * g) for w, g in zip(weights, gradients)]
+        library.function([], [], updates=updates, mode="FAST_COMPILE")()
+        return np.concatenate([w.get_value().ravel() for w in weights])
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    class Slope(theano.Op):
+        __props__ = ()
+
+        def make_node(self, x):
+            x = T.as_tensor_variable(x)
+            return theano.Apply(self, [x], [x.type()])
+
+        def perform(self, node, inputs, outputs):
+            outputs[0][0] = _slope(inputs[0])
+
+    class Swish(theano.Op):
+        __props__ = ()
+
+        def make_node(self, x):
+            x = T.as_tensor_variable(x)
+            return theano.Apply(self, [x], [x.type()])
+
+        def perform(self, node, inputs, outputs):
+            outputs[0][0] = inputs[0] * _sigmoid(inputs[0])
+
+        def grad(self, inputs, upstream):
+            return [upstream[0] * Slope()(inputs[0])]
+
+    _symbolic(check, theano, T, Swish())
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.graph import Apply, Op
+
+    class Slope(Op):
+        __props__ = ()
+
+        def make_node(self, x):
+            x = T.as_tensor_variable(x)
+            return Apply(self, [x], [x.type()])
+
+        def perform(self, node, inputs, outputs):
+            outputs[0][0] = _slope(inputs[0])
+
+    class Swish(Op):
+        __props__ = ()
+
+        def make_node(self, x):
+            x = T.as_tensor_variable(x)
+            return Apply(self, [x], [x.type()])
+
+        def perform(self, node, inputs, outputs):
+            outputs[0][0] = inputs[0] * _sigmoid(inputs[0])
+
+        def pullback(self, inputs, outputs, upstream):
+            return [upstream[0] * Slope()(inputs[0])]
+
+    _symbolic(check, pytensor, T, Swish())

@@ -114,15 +114,51 @@ import numpy as np
 from mlx import optimizers
 from mlx.utils import tree_flatten
 
+"""
+    _compare(check, source)
+
+
+def theano(check):
+    source = """
+import numpy as np
+import theano
+import theano.tensor as T
+from theano.tensor.shared_randomstreams import RandomStreams
+
 def train(seed):
-    mx.random.seed(seed)
-    model = nn.Sequential(nn.Linear(20, 10), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 1))
-    optimizer = optimizers.Adam(1e-3, bias_correction=True)
-    step = nn.value_and_grad(model, lambda x: mx.mean(model(x) ** 2))
+    random, streams = np.random.RandomState(seed), RandomStreams(seed)
+    w = theano.shared(random.normal(size=(20, 10)))
+    x = streams.normal((32, 20))
+    hidden = T.tanh(T.dot(x, w)) * streams.binomial((32, 10), p=0.5)
+    step = theano.function(
+        [], [], updates=[(w, w - 0.1 * theano.grad(T.mean(hidden**2), w))],
+        mode="FAST_COMPILE",
+    )
     for _ in range(3):
-        loss, gradients = step(mx.random.normal((32, 20)))
-        optimizer.update(model, gradients)
-        mx.eval(model.parameters(), optimizer.state)
-    return b"".join(np.array(w).tobytes() for _, w in tree_flatten(model.parameters()))
+        step()
+    return w.get_value().tobytes()
+"""
+    _compare(check, source)
+
+
+def pytensor(check):
+    source = """
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.tensor.random.utils import RandomStream
+
+def train(seed):
+    random, streams = np.random.default_rng(seed), RandomStream(seed)
+    w = pytensor.shared(random.normal(size=(20, 10)))
+    x = streams.normal(0, 1, size=(32, 20))
+    hidden = pt.tanh(pt.dot(x, w)) * streams.bernoulli(0.5, size=(32, 10))
+    updates = [(w, w - 0.1 * pytensor.grad(pt.mean(hidden**2), w))]
+    step = pytensor.function(
+        [], [], updates=updates + list(streams.updates()), mode="FAST_COMPILE"
+    )
+    for _ in range(3):
+        step()
+    return w.get_value().tobytes()
 """
     _compare(check, source)

@@ -171,6 +171,20 @@ def tensorflow(check):
         return [float(v) for v in parts]
 
 
+def _doubles(check):
+    """JAX has float64 where it is asked for; without that, Keras says nothing."""
+    import contextlib
+
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return contextlib.ExitStack()
+    import jax
+
+    check.note("float32 without a word unless jax_enable_x64 is set")
+    return jax.enable_x64(True)
+
+
 def keras(check):
     from keras import ops
 
@@ -179,8 +193,9 @@ def keras(check):
 
     @check("float64")
     def double():
-        x = ops.convert_to_tensor(np.array([1 + TINY]), "float64")
-        return ops.convert_to_numpy((x - 1) / TINY)
+        with _doubles(check):
+            x = ops.convert_to_tensor(np.array([1 + TINY]), "float64")
+            return ops.convert_to_numpy((x - 1) / TINY)
 
     @check("float16")
     def half():
@@ -247,7 +262,10 @@ def paddle(check):
     def numbers():
         product = paddle.to_tensor(1 + 2j) * paddle.to_tensor(3 - 1j)
         turned = paddle.exp(paddle.to_tensor(0.5j * np.pi))
-        return [v.item() for v in (product.real(), product.imag(), turned.real(), turned.imag())]
+        return [
+            v.item()
+            for v in (product.real(), product.imag(), turned.real(), turned.imag())
+        ]
 
 
 def mlx(check):
@@ -288,3 +306,55 @@ def mlx(check):
         product = mx.array(1 + 2j) * mx.array(3 - 1j)
         turned = mx.exp(mx.array(0.5j * np.pi))
         return [f(v).item() for v in (product, turned) for f in (mx.real, mx.imag)]
+
+
+def _symbolic(check, library, T):
+    def values(kind, numbers, graph):
+        x = T.vector("x", dtype=kind)
+        found = library.function([x], graph(x), mode="FAST_COMPILE")
+        return found(np.array(numbers, kind))
+
+    def sums(x):
+        return [x[0] + x[1], x[1] / np.float16(3), x[2] + x[2]]
+
+    @check("float64")
+    def double():
+        return values("float64", [1 + TINY], lambda x: (x - 1) / TINY)
+
+    @check("float16")
+    def half():
+        with np.errstate(over="ignore"):
+            return values("float16", [2048, 1, 60000], sums)
+
+    @check("bfloat16", refused_by=(TypeError,))
+    def brain():
+        T.vector("x", dtype="bfloat16")
+
+    @check("float8 (e4m3)", refused_by=(TypeError,))
+    def quarter():
+        T.vector("x", dtype="float8_e4m3fn")
+
+    @check("int8")
+    def whole():
+        found = values("int8", [100, 7, 8], lambda x: [x[0] + x[0], x[1] * x[2]])
+        return [int(v) for v in found]
+
+    @check("complex")
+    def numbers():
+        product = values("complex64", [1 + 2j, 3 - 1j], lambda x: x[0] * x[1])
+        turned = values("complex64", [0.5j * np.pi], lambda x: T.exp(x)[0])
+        return [product.real, product.imag, turned.real, turned.imag]
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

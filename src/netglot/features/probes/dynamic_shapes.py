@@ -168,3 +168,36 @@ def mlx(check):
     def count():
         check.note("shapeless=True: Python's len(x) would be that of the first batch")
         return len(runs)
+
+
+def _symbolic(check, library, T):
+    x = T.matrix("x", dtype="float64")
+    found = []
+
+    def compiled(*arguments):
+        found.append(library.function(*arguments, mode="FAST_COMPILE"))
+        return found[-1]
+
+    function = compiled([x], T.tanh(x).sum(0) * x.shape[0])
+
+    @check("values of three sizes, one function")
+    def values():
+        return [function(x) for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        return len(found)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

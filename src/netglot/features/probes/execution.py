@@ -182,3 +182,33 @@ def mlx(check):
     @check("the value in the end")
     def value():
         return np.array(call()).sum()
+
+
+def _symbolic(check, library, T):
+    x = T.matrix("x", dtype="float32")
+    y = x
+    for _ in range(TIMES):
+        y = T.dot(y, x)
+    products = library.function([x], y)
+
+    @check("when it computes")
+    def way():
+        return _way(check, lambda: products(MEANS), np.asarray)
+
+    @check("the value in the end")
+    def value():
+        return products(MEANS).sum()
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

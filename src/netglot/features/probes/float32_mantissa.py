@@ -166,3 +166,42 @@ def mlx(check):
             return mx.conv2d(image, kernel)[0, 3, 3, 0].item()
 
         return _places(convolved)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    @check("places in a matrix product")
+    def product():
+        x, y = T.matrix("x", dtype="float32"), T.matrix("y", dtype="float32")
+        function = theano.function([x, y], T.dot(x, y))
+        return _places(lambda v: function(_matrix(v), ONE)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        x = T.tensor4("x", dtype="float32")
+        convolved = T.nnet.conv2d(x, KERNEL, filter_flip=False)
+        function = theano.function([x], convolved)
+        return _places(lambda v: function(_image(v))[0, 0, 3, 3])
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    @check("places in a matrix product")
+    def product():
+        x, y = T.matrix("x", dtype="float32"), T.matrix("y", dtype="float32")
+        function = pytensor.function([x, y], T.dot(x, y))
+        return _places(lambda v: function(_matrix(v), ONE)[0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        from pytensor.tensor.signal import convolve2d
+
+        check.note("of one image; there are none with channels")
+        x = T.matrix("x", dtype="float32")
+        convolved = convolve2d(x, KERNEL[0, 0], mode="valid", method="direct")
+        function = pytensor.function([x], convolved, mode="FAST_COMPILE")
+        return _places(lambda v: function(_image(v)[0, 0])[3, 3])

@@ -209,7 +209,9 @@ def paddle(check):
     @check("the whole Jacobian", refused_by=(RuntimeError,))
     def jacobian():
         check.fallback(twice)
-        columns = [jvp(function, x, column)[1] for column in paddle.eye(3, dtype=x.dtype)]
+        columns = [
+            jvp(function, x, column)[1] for column in paddle.eye(3, dtype=x.dtype)
+        ]
         return paddle.stack(columns, 1).numpy()
 
     @check("forward over reverse")
@@ -248,3 +250,41 @@ def mlx(check):
     @check("forward over reverse")
     def hessian():
         return np.array(along(mx.grad(lambda x: mx.sum(x**3)), direction)[1])
+
+
+def _symbolic(check, library, T, pushed):
+    x, v = T.vector("x", dtype="float64"), T.vector("v", dtype="float64")
+    y = T.stack([x[0] * x[1], T.sin(x[1]) * x[2], T.exp(x[0] * x[2]), x[2] ** 2])
+    along = library.function([x, v], [y, pushed(y, x, v)], mode="FAST_COMPILE")
+
+    @check("along a direction")
+    def one():
+        return along(X, DIRECTION)
+
+    @check("the whole Jacobian")
+    def jacobian():
+        return np.stack([along(X, column)[1] for column in np.eye(3)], 1)
+
+    @check("forward over reverse")
+    def hessian():
+        gradient = library.grad(T.sum(x**3), x)
+        product = pushed(gradient, x, v)
+        return library.function([x, v], product, mode="FAST_COMPILE")(X, DIRECTION)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T, T.Rop)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.gradient import pushforward
+
+    def pushed(y, x, v):
+        return pushforward(y, x, v, use_op_pushforward=True)
+
+    _symbolic(check, pytensor, T, pushed)

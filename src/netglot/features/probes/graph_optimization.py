@@ -10,7 +10,7 @@ import numpy as np
 TIMEOUT = 300
 
 LONG = np.linspace(0, 1, 2000000).astype("float32")
-SQUARE = np.full((400, 400), 1 / 400, "float32")
+SQUARE = np.full((150, 150), 1 / 150, "float32")
 
 
 def less_than_five(ratio):
@@ -36,30 +36,38 @@ CHECKS = {
 
 
 def _one(x):
-    return x * 1.01
+    return x * np.float32(1.01)
 
 
 def _ten(x):
     for _ in range(5):
-        x = x * 1.01 + 0.5
+        x = x * np.float32(1.01) + np.float32(0.5)
     return x
 
 
+def _products(a):
+    """Twenty products, of matrices small enough to stay in the processor's cache."""
+    for _ in range(20):
+        a = a @ SQUARE
+    return a
+
+
 def _used(a):
-    return a @ a @ a @ a
+    return _products(a)
 
 
 def _unused(a):
-    a @ a @ a @ a
+    _products(a)
     return a + 1
 
 
 def _once(a):
-    return a @ a + a
+    product = _products(a)
+    return product + product
 
 
 def _twice(a):
-    return a @ a + a @ a
+    return _products(a) + _products(a)
 
 
 def _ratios(check, compiled, long, square, wait):
@@ -175,3 +183,26 @@ def mlx(check):
     import mlx.core as mx
 
     _ratios(check, mx.compile, mx.array(LONG), mx.array(SQUARE), mx.eval)
+
+
+def _symbolic(check, library, T):
+    def compiled(function):
+        kind = T.vector if function in (_one, _ten) else T.matrix
+        x = kind("x", dtype="float32")
+        return library.function([x], function(x))
+
+    _ratios(check, compiled, LONG, SQUARE, lambda y: y)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

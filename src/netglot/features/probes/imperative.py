@@ -222,3 +222,44 @@ def mlx(check):
         before = len(seen)
         answers = [described(three).item(), described(four).item()]
         return [len(seen) - before] + answers
+
+
+def _symbolic(check, library, T):
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    x = T.scalar("x", dtype="float64")
+    described = library.function([x], double(x), mode="FAST_COMPILE")
+    before = len(seen)
+    answers = [float(described(3.0)), float(described(4.0))]
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen) - before
+
+    # On the way there is a symbol; it has a value where one is asked for by eval().
+    @check("imperative: a value is seen on the way", refused_by=(TypeError,))
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        return [len(seen) - before] + answers
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

@@ -252,3 +252,65 @@ def mlx(check):
         return map(np.array, mx.value_and_grad(function)(mx.array(B)))
 
     _asked(check, functions, with_gradient, refused_by=(ValueError,))
+
+
+def _symbolic(
+    check, library, T, solve, inverse, logdet, cholesky, eigenvalues, singular
+):
+    def symmetric(b):
+        return T.dot(b, b.T) + np.eye(3)
+
+    functions = {
+        "solve": lambda b: T.sum(RIGHT[::-1] * solve(b, RIGHT)),
+        "inverse": lambda b: T.sum(WEIGHTS * inverse(b)),
+        "log determinant": logdet,
+        "Cholesky": lambda b: T.sum(WEIGHTS * cholesky(symmetric(b))),
+        "eigenvalues": lambda b: T.sum(RIGHT * eigenvalues(symmetric(b))),
+        "singular values": lambda b: T.sum(RIGHT * singular(b)),
+    }
+
+    def with_gradient(function):
+        b = T.matrix("b", dtype="float64")
+        value = function(b)
+        graph = [value, library.grad(value, b)]
+        return library.function([b], graph, mode="FAST_COMPILE")(B)
+
+    # Theano's SVD has no gradient at all, not even one that says so.
+    refusals = (NotImplementedError, AttributeError)
+    _asked(check, functions, with_gradient, refused_by=refusals)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+    from theano.tensor import nlinalg, slinalg
+
+    _symbolic(
+        check,
+        theano,
+        T,
+        slinalg.solve,
+        nlinalg.matrix_inverse,
+        lambda b: T.log(abs(nlinalg.det(b))),
+        slinalg.cholesky,
+        lambda b: nlinalg.eigh(b)[0],
+        lambda b: nlinalg.svd(b, full_matrices=False, compute_uv=False),
+    )
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.tensor import linalg
+
+    _symbolic(
+        check,
+        pytensor,
+        T,
+        linalg.solve,
+        linalg.inv,
+        lambda b: linalg.slogdet(b)[1],
+        linalg.cholesky,
+        lambda b: linalg.eigh(b)[0],
+        lambda b: linalg.svd(b, full_matrices=False, compute_uv=False),
+    )

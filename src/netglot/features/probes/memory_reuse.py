@@ -15,14 +15,14 @@ TIMEOUT = 300
 SIZE, TIMES = 4000000, 40
 
 
-def at_most_six(arrays):
-    """A result or two at a time, and at most six"""
-    return 0.5 < arrays < 6
+def at_most_ten(arrays):
+    """A few results at a time, and at most ten of the forty."""
+    return 0.5 < arrays < 10
 
 
 CHECKS = {
-    "call by call": at_most_six,
-    "in a compiled function": at_most_six,
+    "call by call": at_most_ten,
+    "in a compiled function": at_most_ten,
 }
 
 
@@ -47,10 +47,10 @@ def _arrays(check, function, *arguments):
 
 
 def _chain(tanh, x):
-    """Sums of shifted neighbours and tanh: more than a compiler puts into one loop."""
+    """tanh and the distance from the mean, which no compiler puts into one loop."""
     for _ in range(TIMES // 2):
         x = tanh(x)
-        x = x + x[::-1]
+        x = x - x.mean()
     return x
 
 
@@ -75,12 +75,12 @@ def pytorch(check):
     def chain(x):
         for _ in range(TIMES // 2):
             x = torch.tanh(x)
-            x = x + x.flip(0)
+            x = x - x.mean()
         return x
 
     @check("call by call")
     def eager():
-        torch.tanh(x[:10]).flip(0)
+        chain(x[:10])
         return _arrays(check, chain, x)
 
     @check("in a compiled function")
@@ -108,7 +108,7 @@ def jax(check):
 
     @check("call by call")
     def eager():
-        jnp.tanh(x) + x[::-1]
+        jnp.tanh(x) - x.mean()
         return _arrays(check, waited(chain))
 
     @check("in a compiled function")
@@ -129,7 +129,7 @@ def tensorflow(check):
     def chain(x):
         for _ in range(TIMES // 2):
             x = tf.tanh(x)
-            x = x + x[::-1]
+            x = x - tf.reduce_mean(x)
         return x
 
     @check("call by call")
@@ -152,7 +152,7 @@ def keras(check):
         def call(self, x):
             for _ in range(TIMES // 2):
                 x = ops.tanh(x)
-                x = x + ops.flip(x, 1)
+                x = x - ops.mean(x)
             return x
 
     x = ops.convert_to_tensor(X[None])
@@ -160,7 +160,7 @@ def keras(check):
 
     @check("call by call")
     def eager():
-        ops.tanh(x) + ops.flip(x, 1)
+        ops.tanh(x) - ops.mean(x)
         return _arrays(
             check, lambda: ops.convert_to_numpy(ops.sum(model(x, training=False)))
         )
@@ -184,7 +184,7 @@ def paddle(check):
     def chain(x):
         for _ in range(20):
             x = paddle.tanh(x)
-            x = x + x.flip(0)
+            x = x - x.mean()
         return x
 
     @check("call by call")
@@ -209,7 +209,7 @@ def mlx(check):
     def chain(x):
         for _ in range(TIMES // 2):
             x = mx.tanh(x)
-            x = x + x[::-1]
+            x = x - x.mean()
         return x
 
     def used(function):
@@ -229,3 +229,32 @@ def mlx(check):
     @check("in a compiled function")
     def compiled():
         return used(mx.compile(chain))
+
+
+def _symbolic(check, library, T):
+    @check("call by call")
+    def eager():
+        check.no(
+            "there is nothing but compiled functions: %s" % type(T.vector()).__name__
+        )
+
+    @check("in a compiled function")
+    def compiled():
+        x = T.vector("x", dtype="float32")
+        function = library.function([x], _chain(T.tanh, x))
+        function(X[:10])
+        return _arrays(check, function, X)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T)

@@ -313,3 +313,13 @@ def mlx(check):
     @check("an overflow skips the step, halves the scale")
     def overflow():
         check.lacks("mlx.optimizers.LossScale", "MLX scales no loss")
+
+
+def theano(check):
+    check.nothing("Theano computes in what its symbols say", "theano.mixed_precision")
+
+
+def pytensor(check):
+    check.nothing(
+        "PyTensor computes in what its symbols say", "pytensor.mixed_precision"
+    )

@@ -199,3 +199,36 @@ def mlx(check):
     @check("how often Python runs the loss")
     def count():
         return len(runs)
+
+
+def _symbolic(check, library, T, jacobian):
+    runs = []
+
+    @check("one gradient per observation")
+    def each():
+        w = T.vector("w", dtype="float64")
+        runs.append(1)
+        losses = (T.tanh(T.dot(X, w)) - Y) ** 2
+        # A scan over the losses, in the compiled function.
+        return library.function([w], jacobian(losses, w), mode="FAST_COMPILE")(W)
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T, theano.gradient.jacobian)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    def jacobian(losses, w):
+        return pytensor.gradient.jacobian(losses, w, vectorize=True)
+
+    _symbolic(check, pytensor, T, jacobian)

@@ -365,3 +365,67 @@ def mlx(check):
 
         layer = nn.Dropout(0.5)
         return _resumes(lambda: np.array(layer(mx.ones(50))), save, restore)
+
+
+def _symbolic(check, library, draw, dropped, generators):
+    import os
+    import pickle
+
+    def save():
+        return [g.get_value(borrow=False) for g in generators]
+
+    def restore(states):
+        for generator, state in zip(generators, states):
+            generator.set_value(state, borrow=False)
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(draw, save, restore)
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = os.path.join(folder, "state")
+
+            def write():
+                with open(path, "wb") as file:
+                    pickle.dump(save(), file)
+
+            def load(_):
+                with open(path, "rb") as file:
+                    restore(pickle.load(file))
+
+            return _resumes(draw, write, load)
+
+    @check("dropout goes on where it was")
+    def dropout():
+        return _resumes(dropped, save, restore)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+    from theano.tensor.shared_randomstreams import RandomStreams
+
+    streams = RandomStreams(0)
+    draw = theano.function([], streams.uniform((20,)), mode="FAST_COMPILE")
+    kept = streams.binomial((50,), p=0.5)
+    dropped = theano.function([], T.ones(50) * kept / 0.5, mode="FAST_COMPILE")
+    generators = [generator for generator, _ in streams.updates()]
+    _symbolic(check, theano, draw, dropped, generators)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as pt
+    from pytensor.tensor.random.utils import RandomStream
+
+    streams = RandomStream(0)
+    uniform, kept = streams.uniform(size=(20,)), streams.bernoulli(0.5, size=(50,))
+    updates = list(streams.updates())
+    draw = pytensor.function([], uniform, updates=updates[:1], mode="FAST_COMPILE")
+    dropped = pytensor.function(
+        [], pt.ones(50) * kept / 0.5, updates=updates[1:], mode="FAST_COMPILE"
+    )
+    generators = [generator for generator, _ in updates]
+    _symbolic(check, pytensor, draw, dropped, generators)

@@ -267,7 +267,8 @@ def mlx(check):
 
     @check("Hessian times a vector")
     def product():
-        return np.array(mx.jvp(mx.grad(function), [x], [direction])[1][0])
+        gradient = mx.grad(function)
+        return np.array(mx.grad(lambda x: mx.sum(gradient(x) * direction))(x))
 
     @check("the whole Hessian")
     def whole():
@@ -280,3 +281,45 @@ def mlx(check):
         slope = mx.grad(lambda x, w: mx.tanh(w * x))
         loss = mx.grad(lambda w: slope(mx.array(AT), w) ** 2)
         return loss(mx.array(W)).item()
+
+
+def _symbolic(check, library, T, hessian):
+    grad = library.grad
+    x = T.vector("x", dtype="float64")
+    y = T.sum(x**3) + T.prod(x)
+
+    def value(graph, inputs, *values):
+        return library.function(inputs, graph, mode="FAST_COMPILE")(*values)
+
+    @check("the derivative of a derivative")
+    def second():
+        s = T.scalar("s", dtype="float64")
+        return value(grad(grad(T.sin(s), s), s), [s], 0.7)
+
+    @check("Hessian times a vector")
+    def product():
+        return value(grad(T.sum(grad(y, x) * DIRECTION), x), [x], X)
+
+    @check("the whole Hessian")
+    def whole():
+        return value(hessian(y, x), [x], X)
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, at = T.scalar("w", dtype="float64"), T.scalar("x", dtype="float64")
+        slope = grad(T.tanh(w * at), at)
+        return value(grad(slope**2, w), [w, at], W, AT)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T, theano.gradient.hessian)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T, pytensor.gradient.hessian)

@@ -176,7 +176,9 @@ def keras(check):
 
     @check("rows in the gradient")
     def rows():
-        return len(getattr(gradient(), "values", gradient()))
+        # With TensorFlow they are tf.IndexedSlices.
+        sparse = hasattr(gradient(), "dense_shape")
+        return len(gradient().values if sparse else gradient())
 
     @check("its values")
     def values():
@@ -261,3 +263,60 @@ def mlx(check):
             table = optimizer.apply_gradients(gradient, table)
             tables.append(np.array(table["table"]))
         return _moves(*tables)
+
+
+def _symbolic(check, library, T, incremented):
+    at = T.ivector("at")
+    table = library.shared(np.zeros((ROWS, WIDTH)))
+    looked_up = table[at]
+    # By what was looked up, not by the table: the rows to change are then few.
+    gradient = library.grad(T.sum(looked_up), looked_up)
+    picked = np.array(LOOKED_UP, "int32")
+
+    @check("rows in the gradient")
+    def rows():
+        function = library.function([at], gradient, mode="FAST_COMPILE")
+        return len(function(picked))
+
+    @check("its values")
+    def values():
+        changed = incremented(looked_up, -gradient)
+        library.function([at], [], updates=[(table, changed)], mode="FAST_COMPILE")(
+            picked
+        )
+        return -table.get_value()[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("written by hand: momentum of the rows that were looked up")
+        table, velocity = [library.shared(np.zeros((ROWS, WIDTH))) for _ in range(2)]
+        rows, speeds = table[at], velocity[at]
+        moved = 0.9 * speeds + library.grad(T.sum(rows), rows)
+        step = library.function(
+            [at],
+            [],
+            updates=[
+                (velocity, T.set_subtensor(speeds, moved)),
+                (table, incremented(rows, -0.1 * moved)),
+            ],
+            mode="FAST_COMPILE",
+        )
+        tables = [table.get_value()]
+        for picked in ([3, 7], [7]):
+            step(np.array(picked, "int32"))
+            tables.append(table.get_value())
+        return _moves(*tables)
+
+
+def theano(check):
+    import theano
+    import theano.tensor as T
+
+    _symbolic(check, theano, T, T.inc_subtensor)
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+
+    _symbolic(check, pytensor, T, T.inc_subtensor)

@@ -210,3 +210,55 @@ def mlx(check):
     def pairs():
         inner = mx.vmap(lambda a, b: mx.sum(a * b), in_axes=(None, 0))
         return np.array(mx.vmap(inner, in_axes=(0, None))(batch, batch))
+
+
+def theano(check):
+    check.nothing("Theano broadcasts; what cannot, it scans", "theano.vmap")
+
+
+def pytensor(check):
+    import pytensor
+    import pytensor.tensor as T
+    from pytensor.graph.replace import vectorize_graph
+
+    def value(graph, inputs, *values):
+        return pytensor.function(inputs, graph, mode="FAST_COMPILE")(*values)
+
+    x = T.vector("x", dtype="float64")
+    batch = T.matrix("batch", dtype="float64")
+
+    # A graph of one observation becomes a graph of a batch: no Python function is run.
+    @check("over the observations")
+    def observations():
+        y = MATRIX @ x
+        return value(vectorize_graph(T.sum(y * y) * y, {x: batch}), [batch], BATCH)
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+
+        def squared(x):
+            seen.append(1)
+            return T.sum(x * x)
+
+        graph = vectorize_graph(squared(x), {x: batch})
+        value(graph, [batch], np.ones((1000, 3)))
+        return len(seen)
+
+    @check("over the second axis, an argument shared")
+    def axes():
+        scale, more = (
+            T.scalar("scale", dtype="float64"),
+            T.scalar("more", dtype="float64"),
+        )
+        scales = T.vector("scales", dtype="float64")
+        y = scale * T.sum(x * x) + more
+        graph = vectorize_graph(y, {x: batch.T, scale: scales})
+        return value(graph, [batch, scales, more], BATCH, SCALES, 10.0)
+
+    @check("all pairs, a map in a map")
+    def pairs():
+        a, b = T.vector("a", dtype="float64"), T.vector("b", dtype="float64")
+        other = T.matrix("other", dtype="float64")
+        row = vectorize_graph(T.sum(a * b), {b: batch})
+        return value(vectorize_graph(row, {a: other}), [batch, other], BATCH, BATCH)
