@@ -508,3 +508,48 @@ def pytensor(check):
     _symbolic(
         check, pytensor, T, T.sigmoid, relu, lambda x: softmax(x, axis=1), convolved
     )
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    signs = np.array([1.0, -2.0])
+    x = tf.placeholder(tf.float64, (2, 3))
+
+    def gradients(values):
+        wanted = [tf.convert_to_tensor(tf.gradients(value, x)[0]) for value in values]
+        with tf.Session() as session:
+            return session.run(wanted, {x: X})
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                WEIGHTS * tf.exp(x),
+                WEIGHTS * tf.log(x * x + 1),
+                WEIGHTS * tf.tanh(x),
+                WEIGHTS * tf.sigmoid(x),
+                WEIGHTS * tf.nn.relu(x),
+                WEIGHTS / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                WEIGHTS * tf.nn.softmax(x, axis=1),
+                tf.reduce_max(x, 1) * signs,
+                tf.math.reduce_variance(x, 1) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        image, kernel = x[None, :, :, None], KERNEL[:, :, None, None]
+        convolved = tf.nn.conv2d(image, kernel, strides=1, padding="VALID")
+        return gradients([PRODUCT * tf.matmul(x, RIGHT), convolved[0, 0, :, 0] * signs])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([PICKED * tf.gather(x, ROWS)])

@@ -152,7 +152,7 @@ def keras(check):
     runs = []
 
     class Block(keras.layers.Layer):
-        """Its weights start at x; what one step of descent takes off is the gradient."""
+        """Weights x; what one step of descent takes off them is the gradient."""
 
         def build(self, shape):
             self.x = self.add_weight(shape=X.shape, initializer=lambda *_, **__: X)
@@ -267,3 +267,66 @@ def pytensor(check):
     check.nothing(
         "only the turns of a loop: scan_checkpoints", "pytensor.gradient.checkpoint"
     )
+
+
+def keras_jax(check):
+    import jax
+    import keras
+    from keras import ops
+
+    def block(x):
+        return ops.tanh(ops.sin(x) * 2)
+
+    def gradient(block):
+        return jax.grad(lambda x: ops.sum(block(x) ** 2))
+
+    def runs(block):
+        """How often the program of the gradient has the block's sine."""
+        return str(jax.make_jaxpr(gradient(block))(X)).count("= sin ")
+
+    # keras.RematScope does this to a model's layers.
+    recomputed = keras.remat(block)
+
+    @check("the same gradient")
+    def same():
+        return gradient(recomputed)(X)
+
+    @check("how often the block runs without it")
+    def without():
+        return runs(block)
+
+    @check("how often it runs with it")
+    def again():
+        return runs(recomputed)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    def graph(recompute):
+        made = tf.Graph()
+        with made.as_default():
+            x = tf.constant(X)
+
+            def block(x):
+                return tf.tanh(tf.sin(x, name="sine") * 2)
+
+            if recompute:
+                block = tf.contrib.layers.recompute_grad(block)
+            (gradient,) = tf.gradients(tf.reduce_sum(block(x) ** 2), x)
+            sines = [o for o in made.get_operations() if o.type == "Sin"]
+            with tf.Session() as session:
+                return session.run(gradient), len(sines)
+
+    @check("the same gradient")
+    def same():
+        return graph(True)[0]
+
+    @check("how often the block runs without it")
+    def without():
+        return graph(False)[1]
+
+    @check("how often it runs with it")
+    def again():
+        check.note("sines in the graph")
+        return graph(True)[1]

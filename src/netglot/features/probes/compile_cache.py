@@ -188,3 +188,7 @@ print(min(len(compiled), 1), float(value))
     kept = os.environ.get("PYTENSOR_FLAGS", "")
     flags = ",".join(f for f in kept.split(",") if "base_compiledir" not in f)
     _twice(check, source, {"PYTENSOR_FLAGS": flags + ",base_compiledir={folder}"})
+
+
+def tensorflow1(check):
+    check.nothing("a session interprets its graph", "tensorflow.config.set_cache_dir")

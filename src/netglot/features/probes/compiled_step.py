@@ -261,3 +261,29 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    runs = []
+
+    def step(w):
+        runs.append(1)
+        loss = tf.reduce_mean((tf.tanh(tf.reduce_sum(X * w, 1)) - Y) ** 2)
+        optimizer = tf.train.MomentumOptimizer(RATE, MOMENTUM)
+        return optimizer.minimize(loss, var_list=[w])
+
+    @check("weights after three steps")
+    def weights():
+        w = tf.Variable(W)
+        train = step(w)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for _ in range(STEPS):
+                session.run(train)
+            return session.run(w)
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - 1

@@ -185,6 +185,9 @@ def keras(check):
         def call(self, x):
             return doubled(x)
 
+        def compute_output_shape(self, shape):
+            return shape
+
     @check("a compiled loop of unknown length")
     def loop():
         model = keras.Sequential([keras.Input((1,)), Doubled()])
@@ -192,7 +195,7 @@ def keras(check):
         return [model.predict_on_batch(np.array([[v]])).item() for v in (3.0, 30.0)]
 
     class Start(keras.layers.Layer):
-        """Its weight starts at a value; what a step of descent takes off is the gradient."""
+        """A weight; what a step of descent takes off it is the gradient."""
 
         def __init__(self, value):
             super().__init__()
@@ -204,6 +207,9 @@ def keras(check):
 
         def call(self, inputs):
             return doubled(self.x) + 0 * inputs
+
+        def compute_output_shape(self, shape):
+            return shape
 
     refusals = (ValueError,) if keras.backend.backend() == "jax" else ()
 
@@ -350,3 +356,33 @@ def pytensor(check):
         return values[-1], []
 
     _symbolic(check, pytensor, T, ifelse, loop_of)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    # A symbol has no value: Python's if has nothing to look at.
+    @check("an if that looks at a value", refused_by=(TypeError,))
+    def branch():
+        x = tf.placeholder(tf.float32, ())
+        return 2 * x if x > 0 else 2 * x**3
+
+    x = tf.placeholder(tf.float32, ())
+
+    def run(graph, values):
+        with tf.Session() as session:
+            return [float(session.run(graph, {x: v})) for v in values]
+
+    @check("a compiled if")
+    def compiled():
+        return run(tf.cond(x > 0, lambda: 2 * x, lambda: 2 * x**3), (1.0, -1.0))
+
+    doubled = tf.while_loop(lambda x: x < 100, lambda x: 2 * x, [x])
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return run(doubled, (3.0, 30.0))
+
+    @check("its gradient")
+    def gradient():
+        return run(tf.gradients(doubled, x)[0], (3.0, 30.0))

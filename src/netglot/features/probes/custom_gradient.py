@@ -169,7 +169,7 @@ def keras(check):
         return x * s, gradient
 
     class Offsets(keras.layers.Layer):
-        """Its weights start at x; what one step of descent takes off is the gradient."""
+        """Weights x; what one step of descent takes off them is the gradient."""
 
         def __init__(self, function):
             super().__init__()
@@ -311,3 +311,34 @@ def pytensor(check):
     x = T.vector("x", dtype="float64")
     swish = OpFromGraph([x], [x * T.sigmoid(x)], pullback=slope)
     _symbolic(check, pytensor, T, T.sigmoid, swish)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def swish(x):
+        s = tf.sigmoid(x)
+
+        def gradient(upstream):
+            return upstream * tf.clip_by_value(s + x * s * (1 - s), -0.5, 0.5)
+
+        return x * s, gradient
+
+    x = tf.constant(X)
+
+    def run(graph):
+        with tf.Session() as session:
+            return session.run(graph)
+
+    @check("its value")
+    def value():
+        return run(swish(x))
+
+    @check("its gradient is the written one")
+    def gradient():
+        return run(tf.gradients(swish(x), x)[0])
+
+    @check("inside a longer function")
+    def inside():
+        return run(tf.gradients(tf.exp(swish(2 * x)) / 10, x)[0])

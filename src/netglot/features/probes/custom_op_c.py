@@ -597,3 +597,42 @@ def pytensor(check):
 
     swish = _c_operations(COp, Apply, T.as_tensor_variable, "pullback")
     _symbolic(check, pytensor, T, swish)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    loaded = []
+
+    @check("its value")
+    def value():
+        with check.folder() as folder:
+            flags = tf.sysconfig.get_compile_flags() + tf.sysconfig.get_link_flags()
+            source = TENSORFLOW.replace("STATUS_OK", "Status::OK()")
+            library = _built(check, folder, source, "-std=c++11", *flags)
+            loaded.append(tf.load_op_library(library))
+
+        @tf.RegisterGradient("NetglotSwish")
+        def gradient(op, upstream):
+            return loaded[0].netglot_swish_slope(op.inputs[0], upstream)
+
+        with tf.Session() as session:
+            return session.run(loaded[0].netglot_swish(tf.constant(POINTS, tf.float32)))
+
+    @check("its gradient")
+    def gradient():
+        x = tf.constant(POINTS, tf.float32)
+        with tf.Session() as session:
+            return session.run(tf.gradients(loaded[0].netglot_swish(x), x)[0])
+
+    @check("a network with it, trained a step")
+    def trained():
+        w1, w2 = weights = [tf.Variable(w, dtype=tf.float32) for w in (W1, W2)]
+        x, y = tf.constant(X, tf.float32), tf.constant(Y, tf.float32)
+        scores = tf.matmul(loaded[0].netglot_swish(tf.matmul(x, w1)), w2)
+        loss = tf.reduce_mean((scores - y) ** 2)
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=weights)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(step)
+            return np.concatenate([w.ravel() for w in session.run(weights)])

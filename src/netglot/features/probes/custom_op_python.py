@@ -411,3 +411,45 @@ def pytensor(check):
             return [upstream[0] * Slope()(inputs[0])]
 
     _symbolic(check, pytensor, T, Swish())
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    def on_the_host(function, x):
+        y = tf.py_func(function, [x], x.dtype, stateful=False)
+        y.set_shape(x.shape)
+        return y
+
+    @tf.custom_gradient
+    def swish(x):
+        def gradient(upstream):
+            return upstream * on_the_host(_slope, x)
+
+        return on_the_host(lambda x: x * _sigmoid(x), x), gradient
+
+    @check("its value")
+    def value():
+        with tf.Session() as session:
+            return session.run(swish(tf.constant(POINTS)))
+
+    def run(graph, step=None):
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            if step is not None:
+                session.run(step)
+            return session.run(graph)
+
+    @check("its gradient")
+    def gradient():
+        x = tf.constant(POINTS)
+        return run(tf.gradients(swish(x), x)[0])
+
+    @check("a network with it, trained a step")
+    def trained():
+        weights = [tf.Variable(w) for w in (W1, W2)]
+        hidden = swish(tf.matmul(tf.constant(X), weights[0]))
+        scores = tf.matmul(hidden, weights[1])
+        loss = tf.reduce_mean((scores - tf.constant(Y)) ** 2)
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=weights)
+        return run(tf.concat([tf.reshape(w, [-1]) for w in weights], 0), step)

@@ -52,6 +52,13 @@ def numpy(check):
 import autograd.numpy as np
 from autograd import grad
 
+def train(seed):
+    random = np.random.default_rng(seed)
+    x, w = random.standard_normal((32, 20)), random.standard_normal((20, 10))
+    for step in range(3):
+        mask = random.random((32, 10)) < 0.5
+        w = w - 0.1 * grad(lambda w: np.mean(np.tanh(x @ w) * mask))(w)
+    return w.tobytes()
 """
     _compare(check, source)
 
@@ -63,6 +70,17 @@ from torch import nn
 
 torch.use_deterministic_algorithms(True)
 
+def train(seed):
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Linear(20, 10), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 1)
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    for step in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(32, 20)).square().mean().backward()
+        optimizer.step()
+    return b"".join(p.detach().numpy().tobytes() for p in model.parameters())
 """
     _compare(check, source, "torch.use_deterministic_algorithms(True)")
 
@@ -73,6 +91,27 @@ import jax
 import jax.numpy as jnp
 import optax
 
+def train(seed):
+    key, first, second = jax.random.split(jax.random.key(seed), 3)
+    weights = jax.random.normal(first, (20, 10)), jax.random.normal(second, (10, 1))
+    optimizer = optax.adam(1e-3)
+    state = optimizer.init(weights)
+
+    def loss(weights, key):
+        inputs, dropped = jax.random.split(key)
+        hidden = jnp.tanh(jax.random.normal(inputs, (32, 20)) @ weights[0])
+        kept = jax.random.bernoulli(dropped, 0.5, hidden.shape)
+        return jnp.mean((hidden * kept @ weights[1]) ** 2)
+
+    @jax.jit
+    def step(weights, state, key):
+        gradients = jax.grad(loss)(weights, key)
+        updates, state = optimizer.update(gradients, state)
+        return optax.apply_updates(weights, updates), state
+
+    for key in jax.random.split(key, 3):
+        weights, state = step(weights, state, key)
+    return jnp.concatenate([w.ravel() for w in weights]).tobytes()
 """
     _compare(check, source)
 
@@ -83,6 +122,17 @@ import tensorflow as tf
 
 tf.config.experimental.enable_op_determinism()
 
+def train(seed):
+    tf.random.set_seed(seed)
+    w1 = tf.Variable(tf.random.normal((20, 10)))
+    w2 = tf.Variable(tf.random.normal((10, 1)))
+    for step in range(3):
+        with tf.GradientTape() as tape:
+            hidden = tf.nn.dropout(tf.tanh(tf.random.normal((32, 20)) @ w1), 0.5)
+            loss = tf.reduce_mean((hidden @ w2) ** 2)
+        for w, gradient in zip((w1, w2), tape.gradient(loss, (w1, w2))):
+            w.assign_sub(0.1 * gradient)
+    return w1.numpy().tobytes() + w2.numpy().tobytes()
 """
     _compare(check, source, "tf.config.experimental.enable_op_determinism()")
 
@@ -93,6 +143,15 @@ import keras
 import numpy as np
 from keras import layers
 
+def train(seed):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [layers.Dense(10, "tanh"), layers.Dropout(0.5), layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    x = np.random.normal(size=(96, 20))
+    model.fit(x, x[:, :1], batch_size=32, epochs=1, verbose=0)
+    return b"".join(w.tobytes() for w in model.get_weights())
 """
     _compare(check, source)
 
@@ -102,6 +161,17 @@ def paddle(check):
 import paddle
 from paddle import nn
 
+def train(seed):
+    paddle.seed(seed)
+    model = nn.Sequential(
+        nn.Linear(20, 10), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 1)
+    )
+    optimizer = paddle.optimizer.Adam(parameters=model.parameters())
+    for step in range(3):
+        model(paddle.randn((32, 20))).square().mean().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    return b"".join(p.numpy().tobytes() for p in model.parameters())
 """
     _compare(check, source)
 
@@ -114,6 +184,16 @@ import numpy as np
 from mlx import optimizers
 from mlx.utils import tree_flatten
 
+def train(seed):
+    mx.random.seed(seed)
+    model = nn.Sequential(nn.Linear(20, 10), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 1))
+    optimizer = optimizers.Adam(1e-3, bias_correction=True)
+    step = nn.value_and_grad(model, lambda x: mx.mean(model(x) ** 2))
+    for _ in range(3):
+        loss, gradients = step(mx.random.normal((32, 20)))
+        optimizer.update(model, gradients)
+        mx.eval(model.parameters(), optimizer.state)
+    return b"".join(np.array(w).tobytes() for _, w in tree_flatten(model.parameters()))
 """
     _compare(check, source)
 
@@ -162,3 +242,25 @@ def train(seed):
     return w.get_value().tobytes()
 """
     _compare(check, source)
+
+
+def tensorflow1(check):
+    source = """
+import tensorflow as tf
+
+def train(seed):
+    tf.reset_default_graph()
+    tf.set_random_seed(seed)
+    w1 = tf.Variable(tf.random_normal((20, 10)))
+    w2 = tf.Variable(tf.random_normal((10, 1)))
+    hidden = tf.nn.dropout(tf.tanh(tf.matmul(tf.random_normal((32, 20)), w1)), rate=0.5)
+    loss = tf.reduce_mean(tf.matmul(hidden, w2) ** 2)
+    step = tf.train.AdamOptimizer().minimize(loss)
+    options = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    with tf.Session(config=options) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(step)
+        return b"".join(w.tobytes() for w in session.run([w1, w2]))
+"""
+    _compare(check, source, "with one thread")

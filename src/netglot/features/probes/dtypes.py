@@ -358,3 +358,44 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    def run(values):
+        with tf.Session() as session:
+            return session.run(values)
+
+    def floats(values):
+        return run([tf.cast(v, tf.float32) for v in values])
+
+    @check("float64")
+    def double():
+        return run((tf.constant([1 + TINY], tf.float64) - 1) / TINY)
+
+    @check("float16")
+    def half():
+        x = tf.constant([2048, 1, 60000], tf.float16)
+        return floats([x[0] + x[1], x[1] / 3, x[2] + x[2]])
+
+    @check("bfloat16", refused_by=(tf.errors.InvalidArgumentError,))
+    def brain():
+        x = tf.cast(tf.constant([256.0, 1, 60000]), tf.bfloat16)
+        return floats([x[0] + x[1], x[1] / tf.cast(3.0, tf.bfloat16), x[2] + x[2]])
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.lacks("tensorflow.float8_e4m3fn", "TensorFlow 1 has none")
+
+    @check("int8")
+    def whole():
+        x = tf.constant([100, 7, 8], tf.int8)
+        return [int(v) for v in run([x[0] + x[0], x[1] * x[2]])]
+
+    @check("complex")
+    def numbers():
+        product = tf.constant(1 + 2j, tf.complex64) * tf.constant(3 - 1j, tf.complex64)
+        turned = tf.exp(tf.constant(0.5j * np.pi, tf.complex64))
+        product, turned = run([product, turned])
+        return [product.real, product.imag, turned.real, turned.imag]

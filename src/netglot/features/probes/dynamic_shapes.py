@@ -201,3 +201,26 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    found = []
+
+    def compiled():
+        found.append(1)
+        x = tf.placeholder(tf.float64, [None, 4])
+        return x, tf.reduce_sum(tf.tanh(x), 0) * tf.cast(tf.shape(x)[0], x.dtype)
+
+    x, y = compiled()
+
+    @check("values of three sizes, one function")
+    def values():
+        with tf.Session() as session:
+            return [session.run(y, {x: batch}) for batch in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.note("graphs: a session interprets one for any shape")
+        return len(found)

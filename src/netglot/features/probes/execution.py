@@ -212,3 +212,22 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    x = tf.placeholder(tf.float32, MEANS.shape)
+    y = x
+    for _ in range(TIMES):
+        y = tf.matmul(y, x)
+
+    with tf.Session() as session:
+
+        @check("when it computes")
+        def way():
+            return _way(check, lambda: session.run(y, {x: MEANS}), np.asarray)
+
+        @check("the value in the end")
+        def value():
+            return session.run(y, {x: MEANS}).sum()

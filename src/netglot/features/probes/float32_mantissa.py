@@ -22,7 +22,7 @@ def _places(product):
 
 
 def _matrix(value):
-    """Large enough for the kernels that large matrices get; one entry is of interest."""
+    """Large enough for the kernels of large matrices; one entry is of interest."""
     matrix = np.zeros((SIZE, SIZE), "float32")
     matrix[0, 0] = value
     return matrix
@@ -205,3 +205,32 @@ def pytensor(check):
         convolved = convolve2d(x, KERNEL[0, 0], mode="valid", method="direct")
         function = pytensor.function([x], convolved, mode="FAST_COMPILE")
         return _places(lambda v: function(_image(v)[0, 0])[3, 3])
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    x, y = (
+        tf.placeholder(tf.float32, (SIZE, SIZE)),
+        tf.placeholder(tf.float32, (SIZE, SIZE)),
+    )
+    image = tf.placeholder(tf.float32, (1, 9, 9, 16))
+    kernel = KERNEL.transpose(2, 3, 1, 0)
+    multiplied = tf.matmul(x, y)
+    convolved = tf.nn.conv2d(image, kernel, strides=1, padding="VALID")
+
+    with tf.Session() as session:
+
+        @check("places in a matrix product")
+        def product():
+            return _places(
+                lambda v: session.run(multiplied, {x: _matrix(v), y: ONE})[0, 0]
+            )
+
+        @check("places in a convolution")
+        def convolution():
+            def one(v):
+                given = {image: _image(v).transpose(0, 2, 3, 1)}
+                return session.run(convolved, given)[0, 3, 3, 0]
+
+            return _places(one)

@@ -288,3 +288,38 @@ def pytensor(check):
         return pushforward(y, x, v, use_op_pushforward=True)
 
     _symbolic(check, pytensor, T, pushed)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    x, v = tf.placeholder(tf.float64, 3), tf.placeholder(tf.float64, 3)
+
+    def pushed(y, x, v):
+        """By two gradients in reverse: the second is linear in what the first asks for."""
+        u = tf.zeros_like(y)
+        return tf.gradients(tf.gradients(y, x, u), u, v)[0]
+
+    y = tf.stack([x[0] * x[1], tf.sin(x[1]) * x[2], tf.exp(x[0] * x[2]), x[2] ** 2])
+    along = tf.stack([y, pushed(y, x, v)])
+    product = pushed(tf.gradients(tf.reduce_sum(x**3), x)[0], x, v)
+    twice = "by differentiating twice in reverse"
+
+    def run(graph, direction):
+        with tf.Session() as session:
+            return session.run(graph, {x: X, v: direction})
+
+    @check("along a direction")
+    def one():
+        check.fallback(twice)
+        return run(along, DIRECTION)
+
+    @check("the whole Jacobian")
+    def jacobian():
+        check.fallback(twice)
+        return np.stack([run(along, column)[1] for column in np.eye(3)], 1)
+
+    @check("forward over reverse")
+    def hessian():
+        check.fallback(twice)
+        return run(product, DIRECTION)

@@ -206,3 +206,25 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    with tf.Session() as session:
+
+        def compiled(function):
+            # From a variable to a sum: what is fed and fetched would be copied.
+            long = function in (_one, _ten)
+            x = tf.get_local_variable(
+                function.__name__, initializer=tf.constant(LONG if long else SQUARE)
+            )
+            session.run(x.initializer)
+            y = tf.reduce_sum(function(x.read_value()))
+            return session.make_callable(y)
+
+        def called(function):
+            run = compiled(function)
+            return lambda _: run()
+
+        _ratios(check, called, None, None, lambda y: y)

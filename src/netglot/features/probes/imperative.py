@@ -263,3 +263,33 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    x = tf.placeholder(tf.float32, ())
+    described = double(x)
+    before = len(seen)
+    with tf.Session() as session:
+        answers = [float(session.run(described, {x: v})) for v in (3.0, 4.0)]
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        check.note("unless tf.enable_eager_execution() is called at the very start")
+        return len(seen) - before
+
+    @check("imperative: a value is seen on the way", refused_by=(TypeError,))
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        return [len(seen) - before] + answers

@@ -155,7 +155,7 @@ def keras(check):
     from keras.ops import linalg
 
     class Weighed(keras.layers.Layer):
-        """Its weights start at b; what one step of descent takes off is the gradient."""
+        """Weights b; what one step of descent takes off them is the gradient."""
 
         def __init__(self, function):
             super().__init__()
@@ -314,3 +314,31 @@ def pytensor(check):
         lambda b: linalg.eigh(b)[0],
         lambda b: linalg.svd(b, full_matrices=False, compute_uv=False),
     )
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+    from tensorflow import linalg
+
+    def symmetric(b):
+        return tf.matmul(b, b, transpose_b=True) + tf.eye(3, dtype=b.dtype)
+
+    def weighed(weights, values):
+        return tf.reduce_sum(weights * values)
+
+    functions = {
+        "solve": lambda b: weighed(RIGHT[::-1, None], linalg.solve(b, RIGHT[:, None])),
+        "inverse": lambda b: weighed(WEIGHTS, linalg.inv(b)),
+        "log determinant": lambda b: linalg.slogdet(b)[1],
+        "Cholesky": lambda b: weighed(WEIGHTS, linalg.cholesky(symmetric(b))),
+        "eigenvalues": lambda b: weighed(RIGHT, linalg.eigvalsh(symmetric(b))),
+        "singular values": lambda b: weighed(RIGHT, linalg.svd(b, compute_uv=False)),
+    }
+
+    def with_gradient(function):
+        b = tf.constant(B)
+        value = function(b)
+        with tf.Session() as session:
+            return session.run([value, tf.gradients(value, b)[0]])
+
+    _asked(check, functions, with_gradient)

@@ -258,3 +258,23 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    @check("call by call")
+    def eager():
+        check.lacks("tensorflow.eager", "a session runs graphs")
+
+    @check("in a compiled function")
+    def compiled():
+        x = tf.placeholder(tf.float32, [None])
+        y = x
+        for _ in range(TIMES // 2):
+            y = tf.tanh(y)
+            y = y - tf.reduce_mean(y)
+        end = tf.reduce_sum(y)
+        with tf.Session() as session:
+            session.run(end, {x: X[:10]})
+            return _arrays(check, lambda: session.run(end, {x: X}))

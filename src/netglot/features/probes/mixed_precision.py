@@ -156,7 +156,7 @@ def tensorflow(check):
     def layer(weight):
         linear = tf.keras.layers.Dense(1, use_bias=False, dtype="mixed_float16")
         linear.build((None, 1))
-        linear.set_weights([[[weight]]])
+        linear.set_weights([tf.constant([[weight]])])
         return linear
 
     one = tf.ones((1, 1))
@@ -323,3 +323,50 @@ def pytensor(check):
     check.nothing(
         "PyTensor computes in what its symbols say", "pytensor.mixed_precision"
     )
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    mixed = tf.contrib.mixed_precision
+
+    def step(weight, x, scale, factor=1.0):
+        """The scores, the weight and the scale after a step of descent."""
+        with tf.Graph().as_default(), tf.Session() as session:
+            w = tf.Variable([[float(weight)]])
+            product = tf.matmul(tf.cast([[x]], tf.float16), tf.cast(w, tf.float16))
+            scores = tf.cast(product, tf.float32)
+            manager = mixed.ExponentialUpdateLossScaleManager(
+                scale,
+                incr_every_n_steps=1000,
+                decr_every_n_nan_or_inf=1,
+                decr_ratio=0.5,
+            )
+            optimizer = mixed.LossScaleOptimizer(
+                tf.train.GradientDescentOptimizer(1.0), manager
+            )
+            train = optimizer.minimize(tf.reduce_sum(scores) * factor)
+            session.run(tf.global_variables_initializer())
+            before = session.run(scores).item()
+            session.run(train)
+            after = session.run([w, manager.get_loss_scale()])
+            return before, after[0].item(), float(after[1])
+
+    @check("products are of half precision")
+    def products():
+        check.fallback("by casting; the automatic rewrite of the graph is for GPUs")
+        return step(2049, 1.0, 1.0)[0]
+
+    @check("weights stay float32")
+    def weights():
+        check.fallback("by casting")
+        return step(2049, 0.5, 1.0)[1]
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        return -step(0, 1.0, 2.0**16, 1e-8)[1]
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        _, weight, scale = step(3, float("inf"), 1024.0)
+        return [3.0, weight, 1024.0, scale]

@@ -263,7 +263,7 @@ def keras(check):
             generator.state.assign,
         )
 
-    # A saved model has the states of its layers.
+    # The file of a model has weights, and not the random states of its layers.
     @check("from a file")
     def file():
         model = keras.Sequential(
@@ -429,3 +429,16 @@ def pytensor(check):
     )
     generators = [generator for generator, _ in updates]
     _symbolic(check, pytensor, draw, dropped, generators)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    for name in CHECKS:
+        # tf.random.experimental.Generator came as an experiment of the last version.
+        @check(name, refused_by=(AttributeError, ValueError, NotImplementedError))
+        def hidden():
+            check.lacks(
+                "tensorflow.random.get_state",
+                "the state is inside the session's kernels and cannot be read",
+            )

@@ -286,7 +286,7 @@ def mlx(check):
 def _symbolic(check, library, T, hessian):
     grad = library.grad
     x = T.vector("x", dtype="float64")
-    y = T.sum(x**3) + T.prod(x)
+    y = T.sum(x**3) + x[0] * x[1] * x[2]
 
     def value(graph, inputs, *values):
         return library.function(inputs, graph, mode="FAST_COMPILE")(*values)
@@ -323,3 +323,34 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T, pytensor.gradient.hessian)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    x = tf.placeholder(tf.float64, 3)
+    y = tf.reduce_sum(x**3) + tf.reduce_prod(x)
+
+    def value(graph, given):
+        with tf.Session() as session:
+            return session.run(graph, given)
+
+    @check("the derivative of a derivative")
+    def second():
+        s = tf.placeholder(tf.float64, ())
+        return value(tf.gradients(tf.gradients(tf.sin(s), s), s)[0], {s: 0.7})
+
+    @check("Hessian times a vector")
+    def product():
+        along = tf.reduce_sum(tf.gradients(y, x)[0] * DIRECTION)
+        return value(tf.gradients(along, x)[0], {x: X})
+
+    @check("the whole Hessian")
+    def whole():
+        return value(tf.hessians(y, x)[0], {x: X})
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, at = tf.placeholder(tf.float64, ()), tf.placeholder(tf.float64, ())
+        slope = tf.gradients(tf.tanh(w * at), at)[0]
+        return value(tf.gradients(slope**2, w)[0], {w: W, at: AT})

@@ -47,7 +47,7 @@ def numpy(check):
 
 
 def _moves(first, second, third):
-    """Whether row 3 moved in the first step and in the second, which was about row 7."""
+    """Whether row 3 moved in the first step, and in the second, about row 7."""
     moved = first[3, 0] != second[3, 0]
     if second[7, 0] == third[7, 0] or second[0, 0] != third[0, 0]:
         raise ValueError("row 7 did not move, or row 0 did")
@@ -320,3 +320,37 @@ def pytensor(check):
     import pytensor.tensor as T
 
     _symbolic(check, pytensor, T, T.inc_subtensor)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    table = tf.Variable(tf.zeros((ROWS, WIDTH)))
+    at = tf.placeholder(tf.int32, [None])
+    loss = tf.reduce_sum(tf.nn.embedding_lookup(table, at))
+    (gradient,) = tf.gradients(loss, table)
+
+    def run(graph):
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            return session.run(graph, {at: LOOKED_UP})
+
+    @check("rows in the gradient")
+    def rows():
+        return len(run(gradient.values))
+
+    @check("its values")
+    def values():
+        return run(tf.convert_to_tensor(gradient))[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("tf.contrib.opt.LazyAdamOptimizer")
+        step = tf.contrib.opt.LazyAdamOptimizer(0.1).minimize(loss, var_list=[table])
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            tables = [session.run(table)]
+            for looked_up in ([3, 7], [7]):
+                session.run(step, {at: looked_up})
+                tables.append(session.run(table))
+        return _moves(*tables)

@@ -262,3 +262,48 @@ def pytensor(check):
         other = T.matrix("other", dtype="float64")
         row = vectorize_graph(T.sum(a * b), {b: batch})
         return value(vectorize_graph(row, {a: other}), [batch, other], BATCH, BATCH)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    batch, scales = tf.constant(BATCH), tf.constant(SCALES)
+
+    def run(graph):
+        with tf.Session() as session:
+            return session.run(graph)
+
+    @check("over the observations")
+    def observations():
+        def cubed(x):
+            y = tf.reduce_sum(MATRIX * x, 1)
+            return tf.reduce_sum(y * y) * y
+
+        return run(tf.vectorized_map(cubed, batch))
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+        mapped = tf.vectorized_map(
+            lambda x: seen.append(1) or tf.reduce_sum(x * x), tf.ones((1000, 3))
+        )
+        run(mapped)
+        return len(seen)
+
+    # It goes over the first axis only: what has others is transposed before.
+    @check("over the second axis, an argument shared")
+    def axes():
+        def weighed(arguments):
+            x, scale = arguments
+            return scale * tf.reduce_sum(x * x) + 10
+
+        return run(tf.vectorized_map(weighed, (tf.transpose(batch), scales)))
+
+    @check("all pairs, a map in a map", refused_by=(ValueError,))
+    def pairs():
+        return run(
+            tf.vectorized_map(
+                lambda a: tf.vectorized_map(lambda b: tf.reduce_sum(a * b), batch),
+                batch,
+            )
+        )
