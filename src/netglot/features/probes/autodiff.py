@@ -553,3 +553,57 @@ def tensorflow1(check):
     @check("chosen rows")
     def rows():
         return gradients([PICKED * tf.gather(x, ROWS)])
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    signs = np.array([1.0, -2.0])
+
+    def gradients(functions):
+        found = []
+        for function in functions:
+            x = chainer.Variable(X)
+            F.sum(function(x)).backward()
+            found.append(x.grad)
+        return found
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: WEIGHTS * F.exp(x),
+                lambda x: WEIGHTS * F.log(x * x + 1),
+                lambda x: WEIGHTS * F.tanh(x),
+                lambda x: WEIGHTS * F.sigmoid(x),
+                lambda x: WEIGHTS * F.relu(x),
+                lambda x: WEIGHTS / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        def variance(x):
+            mean = F.mean(x, axis=1, keepdims=True)
+            return F.mean((x - F.broadcast_to(mean, x.shape)) ** 2, axis=1)
+
+        return gradients(
+            [
+                lambda x: WEIGHTS * F.softmax(x, axis=1),
+                lambda x: F.max(x, axis=1) * signs,
+                lambda x: variance(x) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        def convolved(x):
+            image = F.reshape(x, (1, 1, 2, 3))
+            return F.convolution_2d(image, KERNEL[None, None])[0, 0, 0] * signs
+
+        return gradients([lambda x: PRODUCT * F.matmul(x, RIGHT), convolved])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: PICKED * F.get_item(x, ROWS)])

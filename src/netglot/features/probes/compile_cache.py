@@ -192,3 +192,7 @@ print(min(len(compiled), 1), float(value))
 
 def tensorflow1(check):
     check.nothing("a session interprets its graph", "tensorflow.config.set_cache_dir")
+
+
+def chainer(check):
+    check.nothing("Chainer compiles nothing on a processor", "chainer.compile")

@@ -179,7 +179,7 @@ def keras(check):
         return [model.predict_on_batch(np.array([[v]])).item() for v in (1.0, -1.0)]
 
     def doubled(x):
-        return ops.while_loop(lambda x: ops.sum(x) < 100, lambda x: 2 * x, [x])[0]
+        return ops.while_loop(lambda x: ops.sum(x) < 100, lambda x: (2 * x,), (x,))[0]
 
     class Doubled(keras.layers.Layer):
         def call(self, x):
@@ -206,7 +206,7 @@ def keras(check):
             self.x = self.add_weight(shape=(1,), initializer=start)
 
         def call(self, inputs):
-            return doubled(self.x) + 0 * inputs
+            return doubled(ops.convert_to_tensor(self.x)) + 0 * inputs
 
         def compute_output_shape(self, shape):
             return shape
@@ -386,3 +386,40 @@ def tensorflow1(check):
     @check("its gradient")
     def gradient():
         return run(tf.gradients(doubled, x)[0], (3.0, 30.0))
+
+
+def chainer(check):
+    import chainer
+    import numpy as np
+
+    def flipped(x):
+        return 2 * x if x.array > 0 else 2 * x**3
+
+    def doubled(x):
+        while x.array < 100:
+            x = 2 * x
+        return x
+
+    @check("an if that looks at a value")
+    def branch():
+        return [
+            float(flipped(chainer.Variable(np.array(v))).array) for v in (1.0, -1.0)
+        ]
+
+    @check("a compiled if")
+    def compiled():
+        check.lacks("chainer.compile", "define by run: the graph is what Python did")
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        check.lacks("chainer.compile", "define by run: the graph is what Python did")
+
+    @check("its gradient")
+    def gradient():
+        check.fallback("through the loop in Python, not compiled")
+        found = []
+        for value in (3.0, 30.0):
+            x = chainer.Variable(np.array(value))
+            doubled(x).backward()
+            found.append(float(x.grad))
+        return found

@@ -342,3 +342,39 @@ def tensorflow1(check):
     @check("inside a longer function")
     def inside():
         return run(tf.gradients(tf.exp(swish(2 * x)) / 10, x)[0])
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    class Swish(chainer.FunctionNode):
+        def forward(self, inputs):
+            self.retain_inputs((0,))
+            (x,) = inputs
+            return (x / (1 + np.exp(-x)),)
+
+        def backward(self, indexes, upstream):
+            (x,) = self.get_retained_inputs()
+            s = F.sigmoid(x)
+            return (upstream[0] * F.clip(s + x * s * (1 - s), -0.5, 0.5),)
+
+    def swish(x):
+        return Swish().apply((x,))[0]
+
+    def gradient_of(function):
+        x = chainer.Variable(X)
+        F.sum(function(x)).backward()
+        return x.grad
+
+    @check("its value")
+    def value():
+        return swish(chainer.Variable(X)).array
+
+    @check("its gradient is the written one")
+    def gradient():
+        return gradient_of(swish)
+
+    @check("inside a longer function")
+    def inside():
+        return gradient_of(lambda x: F.exp(swish(2 * x)) / 10)

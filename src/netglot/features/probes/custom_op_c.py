@@ -636,3 +636,55 @@ def tensorflow1(check):
             session.run(tf.global_variables_initializer())
             session.run(step)
             return np.concatenate([w.ravel() for w in session.run(weights)])
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    operation = []
+    how = "by ctypes, inside a node in Python: Chainer has kernels in C for GPUs only"
+
+    @check("its value")
+    def value():
+        check.fallback(how)
+        with check.folder() as folder:
+            library = ctypes.CDLL(_built(check, folder, PLAIN))
+        array = np.ctypeslib.ndpointer("float32", flags="C_CONTIGUOUS")
+        library.swish_f.argtypes = [array, array, ctypes.c_int64]
+        library.swish_slope_f.argtypes = [array, array, array, ctypes.c_int64]
+
+        class Swish(chainer.FunctionNode):
+            def forward(self, inputs):
+                self.retain_inputs((0,))
+                x = np.ascontiguousarray(inputs[0])
+                y = np.empty_like(x)
+                library.swish_f(x, y, x.size)
+                return (y,)
+
+            def backward(self, indexes, upstream):
+                x = np.ascontiguousarray(self.get_retained_inputs()[0].array)
+                g = np.empty_like(x)
+                up = np.ascontiguousarray(upstream[0].array)
+                library.swish_slope_f(x, up, g, x.size)
+                return (chainer.Variable(g),)
+
+        operation.append(lambda x: Swish().apply((x,))[0])
+        return operation[0](chainer.Variable(POINTS.astype("float32"))).array
+
+    @check("its gradient")
+    def gradient():
+        check.fallback(how)
+        x = chainer.Variable(POINTS.astype("float32"))
+        F.sum(operation[0](x)).backward()
+        return x.grad
+
+    @check("a network with it, trained a step")
+    def trained():
+        check.fallback(how)
+        w1, w2 = (chainer.Parameter(w.astype("float32")) for w in (W1, W2))
+        hidden = operation[0](F.matmul(X.astype("float32"), w1))
+        F.mean_squared_error(F.matmul(hidden, w2), Y.astype("float32")).backward()
+        rule = chainer.optimizers.SGD(0.1).create_update_rule()
+        rule.update(w1), rule.update(w2)
+        return np.concatenate([w1.array.ravel(), w2.array.ravel()])

@@ -453,3 +453,46 @@ def tensorflow1(check):
         loss = tf.reduce_mean((scores - tf.constant(Y)) ** 2)
         step = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=weights)
         return run(tf.concat([tf.reshape(w, [-1]) for w in weights], 0), step)
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    class Swish(chainer.FunctionNode):
+        def forward(self, inputs):
+            self.retain_inputs((0,))
+            return (inputs[0] * _sigmoid(inputs[0]),)
+
+        def backward(self, indexes, upstream):
+            (x,) = self.get_retained_inputs()
+            return (upstream[0] * _slope(x.array),)
+
+    def swish(x):
+        return Swish().apply((x,))[0]
+
+    @check("its value")
+    def value():
+        return swish(chainer.Variable(POINTS)).array
+
+    @check("its gradient")
+    def gradient():
+        x = chainer.Variable(POINTS)
+        F.sum(swish(x)).backward()
+        return x.grad
+
+    @check("a network with it, trained a step")
+    def trained():
+        class Network(chainer.Link):
+            def __init__(self):
+                super().__init__()
+                with self.init_scope():
+                    self.w1, self.w2 = chainer.Parameter(W1), chainer.Parameter(W2)
+
+        network = Network()
+        optimizer = chainer.optimizers.SGD(0.1).setup(network)
+        scores = F.matmul(swish(F.matmul(X, network.w1)), network.w2)
+        F.mean_squared_error(scores, Y).backward()
+        optimizer.update()
+        weights = network.w1.array, network.w2.array
+        return np.concatenate([w.ravel() for w in weights])

@@ -264,3 +264,26 @@ def train(seed):
         return b"".join(w.tobytes() for w in session.run([w1, w2]))
 """
     _compare(check, source, "with one thread")
+
+
+def chainer(check):
+    source = """
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import numpy as np
+
+def train(seed):
+    np.random.seed(seed)
+    first, second = L.Linear(20, 10), L.Linear(10, 1)
+    model = chainer.ChainList(first, second)
+    optimizer = chainer.optimizers.Adam().setup(model)
+    for step in range(3):
+        x = np.random.normal(size=(32, 20)).astype("float32")
+        loss = F.mean(second(F.dropout(F.tanh(first(x)), 0.5)) ** 2)
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+    return b"".join(p.array.tobytes() for p in model.params())
+"""
+    _compare(check, source)

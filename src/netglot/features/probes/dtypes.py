@@ -399,3 +399,44 @@ def tensorflow1(check):
         turned = tf.exp(tf.constant(0.5j * np.pi, tf.complex64))
         product, turned = run([product, turned])
         return [product.real, product.imag, turned.real, turned.imag]
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    from chainer.utils.type_check import InvalidType
+
+    def variable(values, kind):
+        return chainer.Variable(np.array(values, kind))
+
+    @check("float64")
+    def double():
+        return ((variable([1 + TINY], "float64") - 1) / TINY).array
+
+    @check("float16")
+    def half():
+        with np.errstate(over="ignore"):
+            x = variable([2048, 1, 60000], "float16")
+            return [v.array for v in (x[0] + x[1], x[1] / 3, x[2] + x[2])]
+
+    @check("bfloat16")
+    def brain():
+        check.lacks("chainer.bfloat16", "Chainer has NumPy's formats")
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.lacks("chainer.float8_e4m3fn", "Chainer has NumPy's formats")
+
+    @check("int8", refused_by=(InvalidType,))
+    def whole():
+        x = variable([100, 7, 8], "int8")
+        with np.errstate(over="ignore"):
+            return [int(v.array) for v in (x[0] + x[0], x[1] * x[2])]
+
+    @check("complex", refused_by=(InvalidType,))
+    def numbers():
+        product = variable(1 + 2j, "complex64") * variable(3 - 1j, "complex64")
+        turned = F.exp(variable(0.5j * np.pi, "complex64"))
+        product, turned = product.array, turned.array
+        return [product.real, product.imag, turned.real, turned.imag]

@@ -224,3 +224,9 @@ def tensorflow1(check):
     def count():
         check.note("graphs: a session interprets one for any shape")
         return len(found)
+
+
+def chainer(check):
+    check.nothing(
+        "Chainer compiles nothing: any size, each time anew", "chainer.compile"
+    )

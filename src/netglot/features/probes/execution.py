@@ -231,3 +231,24 @@ def tensorflow1(check):
         @check("the value in the end")
         def value():
             return session.run(y, {x: MEANS}).sum()
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    x = chainer.Variable(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = F.matmul(y, x)
+        return y
+
+    @check("when it computes")
+    def way():
+        return _way(check, call, lambda y: y.array)
+
+    @check("the value in the end")
+    def value():
+        return call().array.sum()

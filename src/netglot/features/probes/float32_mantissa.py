@@ -234,3 +234,15 @@ def tensorflow1(check):
                 return session.run(convolved, given)[0, 3, 3, 0]
 
             return _places(one)
+
+
+def chainer(check):
+    import chainer.functions as F
+
+    @check("places in a matrix product")
+    def product():
+        return _places(lambda v: F.matmul(_matrix(v), ONE)[0, 0].array)
+
+    @check("places in a convolution")
+    def convolution():
+        return _places(lambda v: F.convolution_2d(_image(v), KERNEL)[0, 0, 3, 3].array)

@@ -293,3 +293,31 @@ def tensorflow1(check):
     @check("symbolic: a graph that runs without Python")
     def graph():
         return [len(seen) - before] + answers
+
+
+def chainer(check):
+    import chainer
+    import numpy as np
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    for value in (3.0, 4.0):
+        double(chainer.Variable(np.array(value)))
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [float(y.array) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        check.note("chainer.static_graph was for GPUs, an experiment")
+        check.lacks("chainer.compile", "define by run: the graph is what Python did")

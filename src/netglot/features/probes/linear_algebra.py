@@ -342,3 +342,37 @@ def tensorflow1(check):
             return session.run([value, tf.gradients(value, b)[0]])
 
     _asked(check, functions, with_gradient)
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    def symmetric(b):
+        return F.matmul(b, b, transb=True) + np.eye(3)
+
+    functions = {
+        "solve": lambda b: F.sum(RIGHT[::-1] * F.matmul(F.inv(b), RIGHT)),
+        "inverse": lambda b: F.sum(WEIGHTS * F.inv(b)),
+        "log determinant": lambda b: F.log(F.absolute(F.det(b))),
+        "Cholesky": lambda b: F.sum(WEIGHTS * F.cholesky(symmetric(b))),
+    }
+
+    for name, function in functions.items():
+
+        @check(name)
+        def one(name=name, function=function):
+            if name == "solve":
+                check.fallback("by the inverse: there is no solve")
+            b = chainer.Variable(B)
+            value = function(b)
+            value.backward()
+            return np.append(value.array, b.grad)
+
+    @check("eigenvalues")
+    def eigenvalues():
+        check.lacks("chainer.functions.eigh", "Chainer has no eigenvalues")
+
+    @check("singular values")
+    def singular():
+        check.lacks("chainer.functions.svd", "Chainer has no singular values")

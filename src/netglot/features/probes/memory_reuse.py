@@ -31,8 +31,16 @@ def _status(name):
         return int(re.search(name + r":\s+(\d+)", file.read()).group(1)) * 1024
 
 
+def _trim():
+    """Gives back to the system what was freed."""
+    import ctypes
+
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def _arrays(check, function, *arguments):
     """By how many arrays the process grows while a function runs that ran before."""
+    _trim()
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -278,3 +286,25 @@ def tensorflow1(check):
         with tf.Session() as session:
             session.run(end, {x: X[:10]})
             return _arrays(check, lambda: session.run(end, {x: X}))
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    def chain(x):
+        with chainer.no_backprop_mode():
+            x = chainer.Variable(x)
+            for _ in range(TIMES // 2):
+                x = F.tanh(x)
+                x = x - F.broadcast_to(F.mean(x), x.shape)
+            return x
+
+    @check("call by call")
+    def eager():
+        chain(X[:10])
+        return _arrays(check, chain, X)
+
+    @check("in a compiled function")
+    def compiled():
+        check.lacks("chainer.compile", "Chainer compiles nothing on a processor")

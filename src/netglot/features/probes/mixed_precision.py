@@ -370,3 +370,46 @@ def tensorflow1(check):
     def overflow():
         _, weight, scale = step(3, float("inf"), 1024.0)
         return [3.0, weight, 1024.0, scale]
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+    import numpy as np
+
+    def layer(weight):
+        # mixed16: weights are float16, and the optimizer keeps a float32 copy of them.
+        with chainer.using_config("dtype", chainer.mixed16):
+            return chainer.links.Linear(1, 1, nobias=True, initialW=weight)
+
+    def trained(weight, x, scale=None, factor=1.0):
+        linear = layer(weight)
+        optimizer = chainer.optimizers.SGD(1.0)
+        optimizer.use_fp32_update()
+        optimizer.setup(linear)
+        if scale is not None:
+            optimizer.loss_scaling(scale=scale)
+        scores = linear(np.full((1, 1), x, "float16"))
+        loss = F.sum(F.cast(scores, "float32")) * factor
+        linear.cleargrads()
+        loss.backward(loss_scale=scale)
+        optimizer.update()
+        rule = linear.W.update_rule
+        return float(scores.array[0, 0]), float(rule._fp32_param.array[0, 0])
+
+    @check("products are of half precision")
+    def products():
+        return trained(2049, 1.0)[0]
+
+    @check("weights stay float32")
+    def weights():
+        check.note("a float32 copy in the optimizer: use_fp32_update()")
+        return trained(2050, 1.5)[1]
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        return -trained(0, 1.0, 2.0**16, 1e-8)[1]
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        check.lacks("chainer.optimizers.LossScale", "its scale is halved on GPUs only")

@@ -251,3 +251,24 @@ def tensorflow1(check):
     @check("how often Python runs the loss")
     def count():
         return len(runs)
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    runs = []
+
+    def loss(w, x, y):
+        runs.append(1)
+        return (F.tanh(F.sum(x * w)) - y) ** 2
+
+    @check("one gradient per observation")
+    def each():
+        check.fallback("one gradient after the other, in a loop")
+        w = chainer.Variable(W)
+        return [chainer.grad([loss(w, x, y)], [w])[0].array for x, y in zip(X, Y)]
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)

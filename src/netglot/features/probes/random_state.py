@@ -432,13 +432,86 @@ def pytensor(check):
 
 
 def tensorflow1(check):
+    import os
+
     import tensorflow as tf
 
-    for name in CHECKS:
-        # tf.random.experimental.Generator came as an experiment of the last version.
-        @check(name, refused_by=(AttributeError, ValueError, NotImplementedError))
-        def hidden():
-            check.lacks(
-                "tensorflow.random.get_state",
-                "the state is inside the session's kernels and cannot be read",
+    with tf.Graph().as_default(), tf.Session() as session:
+        generator = tf.random.experimental.Generator.from_seed(0)
+        uniform = generator.uniform([20])
+        dropped = tf.where(generator.uniform([50]) < 0.5, tf.zeros(50), 2 * tf.ones(50))
+        value = tf.placeholder(generator.state.dtype, generator.state.shape)
+        put_back = generator.state.assign(value)
+        session.run(tf.global_variables_initializer())
+
+        def save():
+            return session.run(generator.state)
+
+        def restore(state):
+            session.run(put_back, {value: state})
+
+        @check("put back in the same process")
+        def same():
+            check.note("tf.random.uniform's own state is in the session and hidden")
+            return _resumes(lambda: session.run(uniform), save, restore)
+
+        @check("from a file")
+        def file():
+            saver = tf.train.Saver([generator.state])
+            with check.folder() as folder:
+                path = os.path.join(folder, "state")
+                return _resumes(
+                    lambda: session.run(uniform),
+                    lambda: saver.save(session, path),
+                    lambda _: saver.restore(session, path),
+                )
+
+        @check("dropout goes on where it was")
+        def dropout():
+            check.fallback(
+                "a dropout made of the generator's numbers: tf.nn.dropout has its own"
             )
+            return _resumes(lambda: session.run(dropped), save, restore)
+
+
+def chainer(check):
+    import os
+    import pickle
+
+    import chainer.functions as F
+    import numpy as np
+
+    # On a processor Chainer's random numbers are NumPy's.
+    def draw():
+        return np.random.uniform(size=20)
+
+    before = np.random.get_state()
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(draw, np.random.get_state, np.random.set_state)
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = os.path.join(folder, "state")
+
+            def save():
+                with open(path, "wb") as file:
+                    pickle.dump(np.random.get_state(), file)
+
+            def load(_):
+                with open(path, "rb") as file:
+                    np.random.set_state(pickle.load(file))
+
+            return _resumes(draw, save, load)
+
+    @check("dropout goes on where it was")
+    def dropout():
+        return _resumes(
+            lambda: F.dropout(np.ones(50, "float32"), 0.5).array,
+            np.random.get_state,
+            np.random.set_state,
+        )
+
+    np.random.set_state(before)

@@ -354,3 +354,39 @@ def tensorflow1(check):
         w, at = tf.placeholder(tf.float64, ()), tf.placeholder(tf.float64, ())
         slope = tf.gradients(tf.tanh(w * at), at)[0]
         return value(tf.gradients(slope**2, w)[0], {w: W, at: AT})
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    def function(x):
+        return F.sum(x**3) + F.prod(x)
+
+    def gradient_of(y, x):
+        (gradient,) = chainer.grad([y], [x], enable_double_backprop=True)
+        return gradient
+
+    @check("the derivative of a derivative")
+    def second():
+        x = chainer.Variable(np.array(0.7))
+        gradient_of(F.sin(x), x).backward()
+        return x.grad
+
+    @check("Hessian times a vector")
+    def product():
+        x = chainer.Variable(X)
+        along = F.sum(gradient_of(function(x), x) * DIRECTION)
+        return chainer.grad([along], [x])[0].array
+
+    @check("the whole Hessian")
+    def whole():
+        x = chainer.Variable(X)
+        gradient = gradient_of(function(x), x)
+        return [chainer.grad([entry], [x])[0].array for entry in gradient]
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, x = chainer.Variable(np.array(W)), chainer.Variable(np.array(AT))
+        (gradient_of(F.tanh(w * x), x) ** 2).backward()
+        return w.grad

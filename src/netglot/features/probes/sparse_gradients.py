@@ -354,3 +354,38 @@ def tensorflow1(check):
                 session.run(step, {at: looked_up})
                 tables.append(session.run(table))
         return _moves(*tables)
+
+
+def chainer(check):
+    import chainer
+    import chainer.functions as F
+
+    table = chainer.Parameter(np.zeros((ROWS, WIDTH), "float32"))
+
+    def train(table, looked_up, rule):
+        table.cleargrad()
+        F.sum(F.embed_id(np.array(looked_up, "int32"), table)).backward()
+        gradient = table.grad
+        rule.update(table)
+        return gradient
+
+    rule = chainer.optimizers.Adam(0.1).create_update_rule()
+    gradient = train(table, LOOKED_UP, rule)
+
+    @check("rows in the gradient")
+    def rows():
+        return len(gradient)
+
+    @check("its values")
+    def values():
+        return gradient[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        table = chainer.Parameter(np.zeros((ROWS, WIDTH), "float32"))
+        rule = chainer.optimizers.Adam(0.1).create_update_rule()
+        tables = [table.array.copy()]
+        for looked_up in ([3, 7], [7]):
+            train(table, looked_up, rule)
+            tables.append(table.array.copy())
+        return _moves(*tables)

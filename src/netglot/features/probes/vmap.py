@@ -307,3 +307,7 @@ def tensorflow1(check):
                 batch,
             )
         )
+
+
+def chainer(check):
+    check.nothing("Chainer has no vectorizing map", "chainer.vmap")
