@@ -1,0 +1,415 @@
+"""Recurrent networks.
+
+An LSTM and a GRU over a batch of sequences with given weights: the states of every
+step, and the gradient of the input weights, against the formulas below.
+"""
+
+import numpy as np
+
+STEPS, BATCH, INPUTS, UNITS = 5, 2, 3, 4
+_random = np.random.RandomState(0)
+
+
+def _some(*shape):
+    return (_random.randint(-48, 49, shape) / 64.0).astype("float32")
+
+
+#: Time first. Gates of the LSTM: input, forget, candidate, output; of the GRU: reset,
+#: update, new.
+X = _some(STEPS, BATCH, INPUTS)
+W4, U4, B4 = _some(INPUTS, 4 * UNITS), _some(UNITS, 4 * UNITS), _some(4 * UNITS)
+W3, U3, B3 = _some(INPUTS, 3 * UNITS), _some(UNITS, 3 * UNITS), _some(3 * UNITS)
+#: The loss is the sum of all states times these.
+LOSS = _some(STEPS, BATCH, UNITS)
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _lstm(w):
+    h = c = np.zeros((BATCH, UNITS))
+    states = []
+    for x in X.astype("float64"):
+        i, f, g, o = np.split(x @ w + h @ U4 + B4, 4, axis=1)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        h = _sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return np.stack(states)
+
+
+def _gru(w, reset_after):
+    ur, uz, un = np.split(U3.astype("float64"), 3, axis=1)
+    h = np.zeros((BATCH, UNITS))
+    states = []
+    for x in X.astype("float64"):
+        r, z, n = np.split(x @ w + B3, 3, axis=1)
+        r, z = _sigmoid(r + h @ ur), _sigmoid(z + h @ uz)
+        n = np.tanh(n + (r * (h @ un) if reset_after else (r * h) @ un))
+        h = (1 - z) * n + z * h
+        states.append(h)
+    return np.stack(states)
+
+
+def _gradient(network, w, step=1e-5):
+    gradient = np.zeros(w.shape)
+    for index in np.ndindex(*w.shape):
+        up, down = w.astype("float64"), w.astype("float64")
+        up[index] += step
+        down[index] -= step
+        gradient[index] = ((network(up) - network(down)) * LOSS).sum() / (2 * step)
+    return gradient
+
+
+_GRUS = [lambda w: _gru(w, True), lambda w: _gru(w, False)]
+_STATES = [network(W3) for network in _GRUS]
+_GRADIENTS = [_gradient(network, W3) for network in _GRUS]
+
+
+def _near(value, truths):
+    value = np.asarray(value)
+    return any(
+        value.shape == t.shape and np.allclose(value, t, rtol=1e-5, atol=5e-6)
+        for t in truths
+    )
+
+
+def states_of_a_gru(value):
+    """the states of a GRU that resets after the product, or before it"""
+    return _near(value, _STATES)
+
+
+def gradient_of_a_gru(value):
+    """the gradient of a GRU that resets after the product, or before it"""
+    return _near(value, _GRADIENTS)
+
+
+def _form(states):
+    return "resets %s the product" % ("after" if _near(states, _STATES[:1]) else "before")
+
+
+CHECKS = {
+    "LSTM": _lstm(W4),
+    "gradient of the LSTM": _gradient(_lstm, W4),
+    "GRU": states_of_a_gru,
+    "gradient of the GRU": gradient_of_a_gru,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    def sigmoid(x):
+        return 1 / (1 + anp.exp(-x))
+
+    def lstm(w):
+        h = c = anp.zeros((BATCH, UNITS))
+        states = []
+        for x in X:
+            i, f, g, o = anp.split(x @ w + h @ U4 + B4, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * anp.tanh(g)
+            h = sigmoid(o) * anp.tanh(c)
+            states.append(h)
+        return anp.stack(states)
+
+    def gru(w):
+        ur, uz, un = np.split(U3, 3, axis=1)
+        h = anp.zeros((BATCH, UNITS))
+        states = []
+        for x in X:
+            r, z, n = anp.split(x @ w + B3, 3, axis=1)
+            r, z = sigmoid(r + h @ ur), sigmoid(z + h @ uz)
+            h = (1 - z) * anp.tanh(n + r * (h @ un)) + z * h
+            states.append(h)
+        return anp.stack(states)
+
+    by_hand = "no layers: the formula in a loop of Python"
+
+    @check("LSTM")
+    def _():
+        check.fallback(by_hand)
+        return lstm(W4)
+
+    @check("gradient of the LSTM")
+    def _():
+        check.fallback(by_hand)
+        return grad(lambda w: anp.sum(lstm(w) * LOSS))(W4.astype("float64"))
+
+    @check("GRU")
+    def _():
+        check.fallback(by_hand)
+        return gru(W3)
+
+    @check("gradient of the GRU")
+    def _():
+        check.fallback(by_hand)
+        return grad(lambda w: anp.sum(gru(w) * LOSS))(W3.astype("float64"))
+
+
+def pytorch(check):
+    import torch
+    from torch import nn
+
+    lstm, gru = nn.LSTM(INPUTS, UNITS), nn.GRU(INPUTS, UNITS)
+    with torch.no_grad():
+        for layer, w, u, b in ((lstm, W4, U4, B4), (gru, W3, U3, B3)):
+            layer.weight_ih_l0.copy_(torch.from_numpy(w.T))
+            layer.weight_hh_l0.copy_(torch.from_numpy(u.T))
+            layer.bias_ih_l0.copy_(torch.from_numpy(b))
+            layer.bias_hh_l0.zero_()
+
+    def gradient(layer):
+        states, _ = layer(torch.from_numpy(X))
+        (states * torch.from_numpy(LOSS)).sum().backward()
+        return layer.weight_ih_l0.grad.numpy().T
+
+    @check("LSTM")
+    def _():
+        return lstm(torch.from_numpy(X))[0].detach().numpy()
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru(torch.from_numpy(X))[0].detach().numpy()
+        check.note(_form(states))
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(gru)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    def lstm(w):
+        def step(state, x):
+            h, c = state
+            i, f, g, o = jnp.split(x @ w + h @ U4 + B4, 4, axis=1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        zeros = jnp.zeros((BATCH, UNITS))
+        return jax.lax.scan(step, (zeros, zeros), X)[1]
+
+    def gru(w):
+        ur, uz, un = np.split(U3, 3, axis=1)
+
+        def step(h, x):
+            r, z, n = jnp.split(x @ w + B3, 3, axis=1)
+            r, z = jax.nn.sigmoid(r + h @ ur), jax.nn.sigmoid(z + h @ uz)
+            h = (1 - z) * jnp.tanh(n + r * (h @ un)) + z * h
+            return h, h
+
+        return jax.lax.scan(step, jnp.zeros((BATCH, UNITS)), X)[1]
+
+    by_hand = "no layers: the formula in lax.scan"
+
+    @check("LSTM")
+    def _():
+        check.fallback(by_hand)
+        return jax.jit(lstm)(W4)
+
+    @check("gradient of the LSTM")
+    def _():
+        check.fallback(by_hand)
+        return jax.jit(jax.grad(lambda w: jnp.sum(lstm(w) * LOSS)))(W4)
+
+    @check("GRU")
+    def _():
+        check.fallback(by_hand)
+        return jax.jit(gru)(W3)
+
+    @check("gradient of the GRU")
+    def _():
+        check.fallback(by_hand)
+        return jax.jit(jax.grad(lambda w: jnp.sum(gru(w) * LOSS)))(W3)
+
+
+def flax(check):
+    import jax.numpy as jnp
+    from flax import nnx
+
+    lstm = nnx.RNN(
+        nnx.OptimizedLSTMCell(INPUTS, UNITS, rngs=nnx.Rngs(0)), time_major=True
+    )
+    gru = nnx.RNN(nnx.GRUCell(INPUTS, UNITS, rngs=nnx.Rngs(0)), time_major=True)
+    lstm.cell.dense_i.kernel[...] = jnp.asarray(W4)
+    lstm.cell.dense_h.kernel[...] = jnp.asarray(U4)
+    lstm.cell.dense_h.bias[...] = jnp.asarray(B4)
+    gru.cell.dense_i.kernel[...] = jnp.asarray(W3)
+    gru.cell.dense_i.bias[...] = jnp.asarray(B3)
+    gru.cell.dense_h.kernel[...] = jnp.asarray(U3)
+
+    def gradient(network):
+        gradients = nnx.grad(lambda m: jnp.sum(m(X) * LOSS))(network)
+        return gradients["cell"]["dense_i"]["kernel"][...]
+
+    @check("LSTM")
+    def _():
+        return lstm(X)
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru(X)
+        check.note(_form(states))
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(gru)
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    key = jax.random.key(0)
+    lstm = eqx.tree_at(
+        lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias),
+        eqx.nn.LSTMCell(INPUTS, UNITS, key=key),
+        (W4.T, U4.T, B4),
+    )
+    gru = eqx.tree_at(
+        lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias, cell.bias_n),
+        eqx.nn.GRUCell(INPUTS, UNITS, key=key),
+        (W3.T, U3.T, B3, np.zeros(UNITS, "float32")),
+    )
+
+    def run_lstm(cell, xs):
+        def step(state, x):
+            state = cell(x, state)
+            return state, state[0]
+
+        return jax.lax.scan(step, (jnp.zeros(UNITS), jnp.zeros(UNITS)), xs)[1]
+
+    def run_gru(cell, xs):
+        def step(state, x):
+            state = cell(x, state)
+            return state, state
+
+        return jax.lax.scan(step, jnp.zeros(UNITS), xs)[1]
+
+    # A module is written for one sequence; vmap gives it the batch.
+    def states(run, cell):
+        return jax.vmap(lambda xs: run(cell, xs), in_axes=1, out_axes=1)(X)
+
+    def gradient(run, cell):
+        loss = eqx.filter_grad(lambda c: jnp.sum(states(run, c) * LOSS))
+        return loss(cell).weight_ih.T
+
+    @check("LSTM")
+    def _():
+        return states(run_lstm, lstm)
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(run_lstm, lstm)
+
+    @check("GRU")
+    def _():
+        found = states(run_gru, gru)
+        check.note(_form(found))
+        return found
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(run_gru, gru)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    inputs = tf.constant(X.transpose(1, 0, 2))
+    lstm = tf.keras.layers.LSTM(UNITS, return_sequences=True)
+    gru = tf.keras.layers.GRU(UNITS, return_sequences=True)
+    lstm.build(inputs.shape)
+    lstm.set_weights([W4, U4, B4])
+    gru.build(inputs.shape)
+    gru.set_weights(_keras_gru())
+
+    def gradient(layer):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs) * LOSS.transpose(1, 0, 2))
+        return tape.gradient(loss, layer.trainable_variables[0]).numpy()
+
+    @check("LSTM")
+    def _():
+        return lstm(inputs).numpy().transpose(1, 0, 2)
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru(inputs).numpy().transpose(1, 0, 2)
+        check.note(_form(states))
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return _keras_order(gradient(gru))
+
+
+def _keras_order(array):
+    """Update and reset change places."""
+    first, second, new = np.split(array, 3, axis=-1)
+    return np.concatenate([second, first, new], axis=-1)
+
+
+def _keras_gru():
+    biases = np.stack([_keras_order(B3), np.zeros(3 * UNITS, "float32")])
+    return [_keras_order(W3), _keras_order(U3), biases]
+
+
+def keras(check):
+    import keras
+
+    inputs, loss = X.transpose(1, 0, 2), LOSS.transpose(1, 0, 2)
+    lstm = keras.Sequential(
+        [keras.Input((STEPS, INPUTS)), keras.layers.LSTM(UNITS, return_sequences=True)]
+    )
+    gru = keras.Sequential(
+        [keras.Input((STEPS, INPUTS)), keras.layers.GRU(UNITS, return_sequences=True)]
+    )
+
+    # A step of SGD at rate 1 shows the gradient, whatever the engine.
+    def gradient(model):
+        before = model.get_weights()[0]
+        model.compile("sgd", loss=lambda true, found: keras.ops.sum(true * found))
+        model.optimizer.learning_rate = 1.0
+        model.train_on_batch(inputs, loss)
+        return before - model.get_weights()[0]
+
+    lstm.set_weights([W4, U4, B4])
+    gru.set_weights(_keras_gru())
+
+    @check("LSTM")
+    def _():
+        return lstm.predict(inputs, verbose=0).transpose(1, 0, 2)
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru.predict(inputs, verbose=0).transpose(1, 0, 2)
+        check.note(_form(states))
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return _keras_order(gradient(gru))
