@@ -1,0 +1,240 @@
+"""Checkpoint loaded in another process.
+
+SGD with momentum takes a step and is saved; another process loads the weights and the
+optimizer and takes the next one. Where the momentum were lost, the weights would come
+out as 0.81 of the first instead of 0.72.
+"""
+
+import numpy as np
+
+#: The loss is half the sum of the squared weights, the rate 0.1, the momentum 0.9.
+W = np.array([1.0, 2.0], "float32")
+
+CHECKS = {
+    "weights": 0.9 * W,
+    # v = 0.9 W + 0.9 W = 1.8 W; w = 0.9 W - 0.18 W
+    "the next step, with the state of the optimizer": 0.72 * W,
+}
+
+
+def _numbers(text):
+    return [float(number) for number in text.split()]
+
+
+def _compared(check, lines):
+    """What the other process printed: the weights, then those after its step."""
+    after, then = [_numbers(line) for line in lines.splitlines()[-2:]]
+
+    @check("weights")
+    def weights():
+        return after
+
+    @check("the next step, with the state of the optimizer")
+    def step():
+        return then
+
+
+def numpy(check):
+    with check.folder() as folder:
+        np.savez(folder + "/checkpoint.npz", w=0.9 * W, velocity=W)
+        found = check.python(
+            """
+            import sys, numpy as np
+            from autograd import grad
+            saved = np.load(sys.argv[1])
+            w, velocity = saved["w"], saved["velocity"]
+            print(*w)
+            velocity = 0.9 * velocity + grad(lambda w: 0.5 * (w**2).sum())(w)
+            print(*(w - 0.1 * velocity))
+            """,
+            folder + "/checkpoint.npz",
+        )
+
+    _compared(check, found)
+
+
+def pytorch(check):
+    import torch
+
+    w = torch.nn.Parameter(torch.from_numpy(W.copy()))
+    optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+    (0.5 * (w**2).sum()).backward()
+    optimizer.step()
+    with check.folder() as folder:
+        path = folder + "/checkpoint.pt"
+        torch.save({"w": w.data, "optimizer": optimizer.state_dict()}, path)
+        found = check.python(
+            """
+            import sys, torch
+            saved = torch.load(sys.argv[1])
+            w = torch.nn.Parameter(saved["w"])
+            optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+            optimizer.load_state_dict(saved["optimizer"])
+            print(*w.tolist())
+            (0.5 * (w**2).sum()).backward()
+            optimizer.step()
+            print(*w.tolist())
+            """,
+            path,
+        )
+    _compared(check, found)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+    import optax
+    import pickle
+
+    tx = optax.sgd(0.1, momentum=0.9)
+    w = jnp.asarray(W)
+    updates, state = tx.update(jax.grad(lambda w: 0.5 * jnp.sum(w**2))(w), tx.init(w))
+    with check.folder() as folder:
+        with open(folder + "/checkpoint", "wb") as file:
+            pickle.dump(jax.device_get((w + updates, state)), file)
+        check_text = check.python(
+            """
+            import sys, pickle, jax, jax.numpy as jnp, optax
+            with open(sys.argv[1], "rb") as file:
+                w, state = pickle.load(file)
+            print(*w.tolist())
+            tx = optax.sgd(0.1, momentum=0.9)
+            gradient = jax.grad(lambda w: 0.5 * jnp.sum(w**2))(w)
+            updates, state = tx.update(gradient, state)
+            print(*(w + updates).tolist())
+            """,
+            folder + "/checkpoint",
+        )
+    after, then = [_numbers(line) for line in check_text.splitlines()[-2:]]
+    by_hand = "JAX has no file of its own: its arrays and trees are pickled"
+
+    @check("weights")
+    def weights():
+        check.fallback(by_hand)
+        return after
+
+    @check("the next step, with the state of the optimizer")
+    def step():
+        check.fallback(by_hand)
+        return then
+
+
+def flax(check):
+    import jax.numpy as jnp
+    import optax
+    import orbax.checkpoint as ocp
+    from flax import nnx
+
+    class Model(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.asarray(W))
+
+    model = Model()
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1, momentum=0.9), wrt=nnx.Param)
+    optimizer.update(model, nnx.grad(lambda m: 0.5 * jnp.sum(m.w**2))(model))
+    with check.folder() as folder, ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder + "/checkpoint", nnx.state((model, optimizer)))
+        checkpointer.wait_until_finished()
+        found = check.python(
+            """
+            import sys, jax.numpy as jnp, optax, orbax.checkpoint as ocp
+            from flax import nnx
+
+            class Model(nnx.Module):
+                def __init__(self):
+                    self.w = nnx.Param(jnp.zeros(2))
+
+            model = Model()
+            tx = optax.sgd(0.1, momentum=0.9)
+            optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+            with ocp.StandardCheckpointer() as checkpointer:
+                empty = nnx.state((model, optimizer))
+                saved = checkpointer.restore(sys.argv[1], empty)
+            nnx.update((model, optimizer), saved)
+            print(*model.w[...].tolist())
+            optimizer.update(model, nnx.grad(lambda m: 0.5 * jnp.sum(m.w**2))(model))
+            print(*model.w[...].tolist())
+            """,
+            folder + "/checkpoint",
+        )
+    _compared(check, found)
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    tx = optax.sgd(0.1, momentum=0.9)
+    w = jnp.asarray(W)
+    updates, state = tx.update(jax.grad(lambda w: 0.5 * jnp.sum(w**2))(w), tx.init(w))
+    with check.folder() as folder:
+        path = folder + "/checkpoint.eqx"
+        eqx.tree_serialise_leaves(path, (eqx.apply_updates(w, updates), state))
+        found = check.python(
+            """
+            import sys, equinox as eqx, jax, jax.numpy as jnp, optax
+            tx = optax.sgd(0.1, momentum=0.9)
+            like = jnp.zeros(2), tx.init(jnp.zeros(2))
+            w, state = eqx.tree_deserialise_leaves(sys.argv[1], like)
+            print(*w.tolist())
+            gradient = jax.grad(lambda w: 0.5 * jnp.sum(w**2))(w)
+            updates, state = tx.update(gradient, state)
+            print(*eqx.apply_updates(w, updates).tolist())
+            """,
+            path,
+        )
+    _compared(check, found)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    w, optimizer = tf.Variable(W), tf.keras.optimizers.SGD(0.1, momentum=0.9)
+    with tf.GradientTape() as tape:
+        loss = 0.5 * tf.reduce_sum(w**2)
+    optimizer.apply_gradients([(tape.gradient(loss, w), w)])
+    with check.folder() as folder:
+        path = tf.train.Checkpoint(w=w, optimizer=optimizer).save(folder + "/checkpoint")
+        found = check.python(
+            """
+            import sys, tensorflow as tf
+            w, optimizer = tf.Variable([0.0, 0.0]), tf.keras.optimizers.SGD(0.1, 0.9)
+            optimizer.build([w])
+            tf.train.Checkpoint(w=w, optimizer=optimizer).restore(sys.argv[1])
+            print(*w.numpy())
+            with tf.GradientTape() as tape:
+                loss = 0.5 * tf.reduce_sum(w**2)
+            optimizer.apply_gradients([(tape.gradient(loss, w), w)])
+            print(*w.numpy())
+            """,
+            path,
+        )
+    _compared(check, found)
+
+
+def keras(check):
+    import keras
+
+    # The output is the weight itself, as the input is one.
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(2, use_bias=False)]
+    )
+    model.set_weights([W[None]])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    # The mean of two squares has their sum's half as value: the gradient is w.
+    model.train_on_batch(np.ones((1, 1)), np.zeros((1, 2)))
+    with check.folder() as folder:
+        model.save(folder + "/checkpoint.keras")
+        found = check.python(
+            """
+            import sys, keras, numpy as np
+            model = keras.models.load_model(sys.argv[1])
+            print(*model.get_weights()[0][0])
+            model.train_on_batch(np.ones((1, 1)), np.zeros((1, 2)))
+            print(*model.get_weights()[0][0])
+            """,
+            folder + "/checkpoint.keras",
+        )
+    _compared(check, found)

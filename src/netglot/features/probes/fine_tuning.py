@@ -1,0 +1,319 @@
+"""Transfer learning and fine-tuning.
+
+The weights of a trained body are loaded from a file, the body is frozen, a head of
+another size is put on it and trained: the body must stay as it was.
+"""
+
+import numpy as np
+
+#: The body: tanh(x BODY). The file also has a head of one output, which is left out.
+BODY = np.array([[0.5, -1.0, 0.25], [1.0, 0.5, -0.75]], "float32")
+HEAD = np.array([[1.0], [2.0], [3.0]], "float32")
+X = np.random.RandomState(3).randn(16, 2).astype("float32")
+#: What the new head of two outputs shall learn.
+Y = np.tanh(X @ BODY) @ np.array([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]], "float32")
+
+
+def learned(losses):
+    """the loss with the new head falls to under a tenth"""
+    return 0 <= losses[1] < losses[0] / 10
+
+
+CHECKS = {
+    # The features of the first observation, from the loaded body.
+    "the body is loaded": np.tanh(X[0] @ BODY),
+    "the body did not move": BODY,
+    "the new head learned": learned,
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    with check.folder() as folder:
+        np.savez(folder + "/weights.npz", body=BODY, head=HEAD)
+        weights = dict(np.load(folder + "/weights.npz"))
+    weights["head"] = np.zeros((3, 2))
+
+    # What is not an argument is not trained.
+    def loss(head):
+        return anp.mean((anp.tanh(X @ weights["body"]) @ head - Y) ** 2)
+
+    first = loss(weights["head"])
+    for _ in range(200):
+        weights["head"] = weights["head"] - 0.5 * grad(loss)(weights["head"])
+
+    @check("the body is loaded")
+    def loaded():
+        return np.tanh(X[0] @ weights["body"])
+
+    @check("the body did not move")
+    def frozen():
+        return weights["body"]
+
+    @check("the new head learned")
+    def trained():
+        return [first, loss(weights["head"])]
+
+
+def pytorch(check):
+    import torch
+    from torch import nn
+
+    def network(outputs):
+        return nn.Sequential(
+            nn.Linear(2, 3, bias=False), nn.Tanh(), nn.Linear(3, outputs, bias=False)
+        )
+
+    old = network(1)
+    with torch.no_grad():
+        old[0].weight.copy_(torch.from_numpy(BODY.T))
+    torch.manual_seed(0)
+    model = network(1)
+    with check.folder() as folder:
+        torch.save(old.state_dict(), folder + "/weights.pt")
+        model.load_state_dict(torch.load(folder + "/weights.pt"))
+    model.requires_grad_(False)
+    model[2] = nn.Linear(3, 2, bias=False)
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+
+    @check("the body is loaded")
+    def loaded():
+        return model[:2](x)[0].numpy()
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    losses = []
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    @check("the body did not move")
+    def frozen():
+        return model[0].weight.numpy().T
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    with check.folder() as folder:
+        np.savez(folder + "/weights.npz", body=BODY, head=HEAD)
+        weights = dict(np.load(folder + "/weights.npz"))
+    weights["head"] = jnp.zeros((3, 2))
+    tx = optax.multi_transform(
+        {"train": optax.sgd(0.5), "freeze": optax.set_to_zero()},
+        {"body": "freeze", "head": "train"},
+    )
+
+    @jax.value_and_grad
+    def loss(weights):
+        return jnp.mean((jnp.tanh(X @ weights["body"]) @ weights["head"] - Y) ** 2)
+
+    @jax.jit
+    def step(weights, state):
+        value, gradients = loss(weights)
+        updates, state = tx.update(gradients, state)
+        return optax.apply_updates(weights, updates), state, value
+
+    @check("the body is loaded")
+    def loaded():
+        return jnp.tanh(X[0] @ weights["body"])
+
+    state, losses = tx.init(weights), []
+    for _ in range(200):
+        weights, state, value = step(weights, state)
+        losses.append(float(value))
+
+    @check("the body did not move")
+    def frozen():
+        return weights["body"]
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]
+
+
+def flax(check):
+    import jax.numpy as jnp
+    import optax
+    import orbax.checkpoint as ocp
+    from flax import nnx
+
+    def network(outputs):
+        return nnx.Sequential(
+            nnx.Linear(2, 3, use_bias=False, rngs=nnx.Rngs(0)),
+            jnp.tanh,
+            nnx.Linear(3, outputs, use_bias=False, rngs=nnx.Rngs(1)),
+        )
+
+    old, model = network(1), network(1)
+    old.layers[0].kernel[...] = jnp.asarray(BODY)
+    with check.folder() as folder, ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder + "/weights", nnx.state(old))
+        checkpointer.wait_until_finished()
+        nnx.update(model, checkpointer.restore(folder + "/weights", nnx.state(model)))
+    model.layers[2] = nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(2))
+
+    @check("the body is loaded")
+    def loaded():
+        return jnp.tanh(model.layers[0](X[0]))
+
+    # Only what the filter finds is differentiated and updated.
+    head = nnx.All(nnx.Param, nnx.PathContains(2))
+    optimizer = nnx.Optimizer(model, optax.sgd(0.5), wrt=head)
+
+    @nnx.jit
+    def step(model, optimizer):
+        value, gradients = nnx.value_and_grad(
+            lambda m: jnp.mean((m(X) - Y) ** 2), argnums=nnx.DiffState(0, head)
+        )(model)
+        optimizer.update(model, gradients)
+        return value
+
+    losses = [float(step(model, optimizer)) for _ in range(200)]
+
+    @check("the body did not move")
+    def frozen():
+        return model.layers[0].kernel[...]
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    def network(outputs, key):
+        first, second = jax.random.split(jax.random.key(key))
+        return eqx.nn.Sequential(
+            [
+                eqx.nn.Linear(2, 3, use_bias=False, key=first),
+                eqx.nn.Lambda(jnp.tanh),
+                eqx.nn.Linear(3, outputs, use_bias=False, key=second),
+            ]
+        )
+
+    old = eqx.tree_at(lambda m: m[0].weight, network(1, 0), jnp.asarray(BODY.T))
+    with check.folder() as folder:
+        eqx.tree_serialise_leaves(folder + "/weights.eqx", old)
+        model = eqx.tree_deserialise_leaves(folder + "/weights.eqx", network(1, 1))
+    model = eqx.tree_at(lambda m: m.layers[2], model, network(2, 2)[2])
+
+    @check("the body is loaded")
+    def loaded():
+        return jax.vmap(lambda x: jnp.tanh(model[0](x)))(X)[0]
+
+    # What is True here is trained; the rest is handed in beside it.
+    trainable = jax.tree.map(lambda _: False, model)
+    trainable = eqx.tree_at(lambda m: m[2].weight, trainable, True)
+    head, body = eqx.partition(model, trainable)
+    tx = optax.sgd(0.5)
+
+    @eqx.filter_value_and_grad
+    def loss(head, body):
+        return jnp.mean((jax.vmap(eqx.combine(head, body))(X) - Y) ** 2)
+
+    @eqx.filter_jit
+    def step(head, body, state):
+        value, gradients = loss(head, body)
+        updates, state = tx.update(gradients, state)
+        return eqx.apply_updates(head, updates), state, value
+
+    state, losses = tx.init(head), []
+    for _ in range(200):
+        head, state, value = step(head, body, state)
+        losses.append(float(value))
+
+    @check("the body did not move")
+    def frozen():
+        return eqx.combine(head, body)[0].weight.T
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    # Only what the tape is asked for is trained.
+    body, head = tf.Variable(tf.zeros((2, 3))), tf.Variable(tf.zeros((3, 2)))
+    with check.folder() as folder:
+        old = tf.train.Checkpoint(body=tf.Variable(BODY), head=tf.Variable(HEAD))
+        path = old.write(folder + "/weights")
+        tf.train.Checkpoint(body=body).read(path).expect_partial()
+
+    @check("the body is loaded")
+    def loaded():
+        return tf.tanh(X @ body)[0].numpy()
+
+    optimizer = tf.keras.optimizers.SGD(0.5)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((tf.tanh(X @ body) @ head - Y) ** 2)
+        optimizer.apply_gradients([(tape.gradient(loss, head), head)])
+        return loss
+
+    losses = [float(step()) for _ in range(200)]
+
+    @check("the body did not move")
+    def frozen():
+        return body.numpy()
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]
+
+
+def keras(check):
+    import keras
+
+    def network(outputs):
+        return keras.Sequential(
+            [
+                keras.Input((2,)),
+                keras.layers.Dense(3, "tanh", use_bias=False, name="body"),
+                keras.layers.Dense(outputs, use_bias=False),
+            ]
+        )
+
+    old, model = network(1), network(1)
+    old.set_weights([BODY, HEAD])
+    keras.utils.set_random_seed(0)
+    with check.folder() as folder:
+        old.save_weights(folder + "/old.weights.h5")
+        model.load_weights(folder + "/old.weights.h5")
+    body = keras.Model(model.inputs, model.get_layer("body").output)
+    body.trainable = False
+    model = keras.Sequential([body, keras.layers.Dense(2, use_bias=False)])
+
+    @check("the body is loaded")
+    def loaded():
+        return body.predict(X, verbose=0)[0]
+
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    history = model.fit(X, Y, batch_size=16, epochs=200, verbose=0)
+    losses = history.history["loss"]
+
+    @check("the body did not move")
+    def frozen():
+        return body.get_weights()[0]
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]

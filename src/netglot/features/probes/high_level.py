@@ -1,0 +1,221 @@
+"""High-level support.
+
+One call that trains, with something called at the end of each epoch; a loader that
+hands out shuffled batches; augmentation of images; a model kept in a file.
+"""
+
+import numpy as np
+
+#: Observations of y = 2 a - b: 32 of them, four batches.
+X = np.random.RandomState(2).randn(32, 2).astype("float32")
+Y = X @ np.array([[2.0], [-1.0]], "float32")
+#: An image that is not its own mirror.
+IMAGE = np.arange(12, dtype="float32").reshape(2, 2, 3)
+
+
+def falls(losses):
+    """a loss for each of ten epochs, the last under a tenth of the first"""
+    return len(losses) == 10 and 0 <= losses[-1] < losses[0] / 10
+
+
+def shuffled_batches(batches):
+    """four batches of eight with every observation once, not in their order"""
+    batches = [np.asarray(batch).reshape(-1) for batch in batches]
+    if [len(batch) for batch in batches] != [8] * 4:
+        return False
+    found = np.concatenate(batches)
+    return bool(
+        (np.sort(found) == np.sort(X[:, 0])).all() and (found != X[:, 0]).any()
+    )
+
+
+def mirrored_at_random(images):
+    """of 32 equal images some are mirrored and some are not, and nothing else"""
+    kinds = [
+        1 if np.allclose(i, IMAGE) else 2 if np.allclose(i, IMAGE[:, ::-1]) else 0
+        for i in np.asarray(images).reshape((-1,) + IMAGE.shape)
+    ]
+    return len(kinds) == 32 and set(kinds) == {1, 2}
+
+
+CHECKS = {
+    "one call that trains": falls,
+    "a callback in each epoch": list(range(10)),
+    "data loading": shuffled_batches,
+    "augmentation": mirrored_at_random,
+    # The network in the file is read without the code that built it: 2 * 3 - 4.
+    "model saving": [[2.0]],
+}
+
+
+def numpy(check):
+    for name in ("one call that trains", "a callback in each epoch"):
+
+        @check(name)
+        def fit():
+            check.lacks("autograd.fit", "autograd differentiates; loops are one's own")
+
+    @check("data loading")
+    def loading():
+        check.fallback("by a permutation")
+        order = np.random.RandomState(0).permutation(len(X))
+        return [X[order[i : i + 8], 0] for i in range(0, len(X), 8)]
+
+    @check("augmentation")
+    def augmentation():
+        check.fallback("by slices")
+        coins = np.random.RandomState(0).rand(32) < 0.5
+        return [IMAGE[:, ::-1] if coin else IMAGE for coin in coins]
+
+    @check("model saving")
+    def saving():
+        check.lacks("autograd.save", "a model is a function of Python")
+
+
+def pytorch(check):
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    for name in ("one call that trains", "a callback in each epoch"):
+
+        @check(name)
+        def fit():
+            check.lacks(
+                "torch.nn.Module.fit", "the loop is one's own, or another package's"
+            )
+
+    @check("data loading")
+    def loading():
+        torch.manual_seed(0)
+        data = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+        return [x[:, 0].numpy() for x, _ in DataLoader(data, 8, shuffle=True)]
+
+    @check("augmentation")
+    def augmentation():
+        try:
+            from torchvision.transforms import v2
+        except ImportError:
+            check.not_here("the package torchvision")
+        torch.manual_seed(0)
+        flip = v2.RandomHorizontalFlip()
+        image = torch.from_numpy(IMAGE).permute(2, 0, 1)
+        return np.stack([flip(image).permute(1, 2, 0).numpy() for _ in range(32)])
+
+    @check("model saving")
+    def saving():
+        model = torch.nn.Linear(2, 1, bias=False)
+        with torch.no_grad():
+            model.weight.copy_(torch.tensor([[2.0, -1.0]]))
+        x = torch.tensor([[3.0, 4.0]])
+        with check.folder() as folder:
+            torch.export.save(torch.export.export(model, (x,)), folder + "/model.pt2")
+            return torch.export.load(folder + "/model.pt2").module()(x).tolist()
+
+
+def jax(check):
+    import jax
+    from jax import export
+
+    for name in ("one call that trains", "a callback in each epoch"):
+
+        @check(name)
+        def fit():
+            check.lacks("jax.fit", "the loop is one's own")
+
+    @check("data loading")
+    def loading():
+        check.fallback("by a permutation of jax.random; there is no loader")
+        order = jax.random.permutation(jax.random.key(0), len(X))
+        return [X[order[i : i + 8], 0] for i in range(0, len(X), 8)]
+
+    @check("augmentation")
+    def augmentation():
+        check.fallback("by jnp.where; there are no transformations of images but resizing")
+        coins = jax.random.bernoulli(jax.random.key(0), shape=(32, 1, 1, 1))
+        return jax.numpy.where(coins, IMAGE[:, ::-1], IMAGE)
+
+    @check("model saving")
+    def saving():
+        weights = np.array([[2.0], [-1.0]], "float32")
+        x = np.array([[3.0, 4.0]], "float32")
+        exported = export.export(jax.jit(lambda x: x @ weights))(x)
+        with check.folder() as folder:
+            with open(folder + "/model", "wb") as file:
+                try:
+                    file.write(exported.serialize())
+                except ImportError as error:
+                    check.not_here("the package flatbuffers: %s" % error)
+            with open(folder + "/model", "rb") as file:
+                return export.deserialize(bytearray(file.read())).call(x)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    _with_keras(check, tf.keras)
+
+    @check("data loading")
+    def loading():
+        data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(32, seed=0).batch(8)
+        return [x[:, 0].numpy() for x, _ in data]
+
+
+def keras(check):
+    import keras
+
+    _with_keras(check, keras)
+
+    @check("data loading")
+    def loading():
+        # An index file and one image per observation is what the loaders are for:
+        # image_dataset_from_directory. This one is for arrays.
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 4
+
+            def __getitem__(self, index):
+                rows = order[8 * index : 8 * index + 8]
+                return X[rows], Y[rows]
+
+        check.fallback("PyDataset hands out batches, the shuffling is one's own")
+        order = np.random.RandomState(0).permutation(len(X))
+        data = Batches()
+        return [data[i][0][:, 0] for i in range(len(data))]
+
+
+def _with_keras(check, keras):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(1, use_bias=False)]
+    )
+    epochs, losses = [], []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    @check("one call that trains")
+    def fit():
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        history = model.fit(
+            X, Y, batch_size=8, epochs=10, verbose=0, callbacks=[Watch()]
+        )
+        losses.extend(history.history["loss"])
+        return losses
+
+    @check("a callback in each epoch")
+    def callback():
+        return epochs
+
+    @check("augmentation")
+    def augmentation():
+        flip = keras.layers.RandomFlip("horizontal", seed=0)
+        return np.stack([flip(IMAGE[None], training=True) for _ in range(32)])
+
+    @check("model saving")
+    def saving():
+        model.set_weights([np.array([[2.0], [-1.0]])])
+        with check.folder() as folder:
+            model.save(folder + "/model.keras")
+            loaded = keras.models.load_model(folder + "/model.keras")
+        return loaded.predict(np.array([[3.0, 4.0]]), verbose=0)
