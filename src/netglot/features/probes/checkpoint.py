@@ -196,7 +196,9 @@ def tensorflow(check):
         loss = 0.5 * tf.reduce_sum(w**2)
     optimizer.apply_gradients([(tape.gradient(loss, w), w)])
     with check.folder() as folder:
-        path = tf.train.Checkpoint(w=w, optimizer=optimizer).save(folder + "/checkpoint")
+        path = tf.train.Checkpoint(w=w, optimizer=optimizer).save(
+            folder + "/checkpoint"
+        )
         found = check.python(
             """
             import sys, tensorflow as tf
@@ -218,9 +220,7 @@ def keras(check):
     import keras
 
     # The output is the weight itself, as the input is one.
-    model = keras.Sequential(
-        [keras.Input((1,)), keras.layers.Dense(2, use_bias=False)]
-    )
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, use_bias=False)])
     model.set_weights([W[None]])
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     # The mean of two squares has their sum's half as value: the gradient is w.

@@ -59,7 +59,9 @@ CHECKS = {
     "gradient of the dilated": _gradient(DILATED, LOSSES[1]),
     "gradient of the strided": _gradient(STRIDED, LOSSES[2]),
 }
-_CASES = tuple(zip(("grouped", "dilated", "strided"), (GROUPED, DILATED, STRIDED), LOSSES))
+_CASES = tuple(
+    zip(("grouped", "dilated", "strided"), (GROUPED, DILATED, STRIDED), LOSSES)
+)
 
 
 def numpy(check):

@@ -15,7 +15,7 @@ Y = np.tanh(X @ BODY) @ np.array([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]], "float32
 
 
 def learned(losses):
-    """the loss with the new head falls to under a tenth"""
+    """The loss with the new head falls to under a tenth"""
     return 0 <= losses[1] < losses[0] / 10
 
 

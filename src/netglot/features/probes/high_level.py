@@ -14,23 +14,21 @@ IMAGE = np.arange(12, dtype="float32").reshape(2, 2, 3)
 
 
 def falls(losses):
-    """a loss for each of ten epochs, the last under a tenth of the first"""
+    """A loss for each of ten epochs, the last under a tenth of the first"""
     return len(losses) == 10 and 0 <= losses[-1] < losses[0] / 10
 
 
 def shuffled_batches(batches):
-    """four batches of eight with every observation once, not in their order"""
+    """Four batches of eight with every observation once, not in their order"""
     batches = [np.asarray(batch).reshape(-1) for batch in batches]
     if [len(batch) for batch in batches] != [8] * 4:
         return False
     found = np.concatenate(batches)
-    return bool(
-        (np.sort(found) == np.sort(X[:, 0])).all() and (found != X[:, 0]).any()
-    )
+    return bool((np.sort(found) == np.sort(X[:, 0])).all() and (found != X[:, 0]).any())
 
 
 def mirrored_at_random(images):
-    """of 32 equal images some are mirrored and some are not, and nothing else"""
+    """Of 32 equal images some are mirrored and some are not, and nothing else"""
     kinds = [
         1 if np.allclose(i, IMAGE) else 2 if np.allclose(i, IMAGE[:, ::-1]) else 0
         for i in np.asarray(images).reshape((-1,) + IMAGE.shape)
@@ -130,7 +128,9 @@ def jax(check):
 
     @check("augmentation")
     def augmentation():
-        check.fallback("by jnp.where; there are no transformations of images but resizing")
+        check.fallback(
+            "by jnp.where; there are no transformations of images but resizing"
+        )
         coins = jax.random.bernoulli(jax.random.key(0), shape=(32, 1, 1, 1))
         return jax.numpy.where(coins, IMAGE[:, ::-1], IMAGE)
 
@@ -185,9 +185,7 @@ def keras(check):
 
 def _with_keras(check, keras):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [keras.Input((2,)), keras.layers.Dense(1, use_bias=False)]
-    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
     epochs, losses = [], []
 
     class Watch(keras.callbacks.Callback):

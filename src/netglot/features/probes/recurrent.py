@@ -75,17 +75,19 @@ def _near(value, truths):
 
 
 def states_of_a_gru(value):
-    """the states of a GRU that resets after the product, or before it"""
+    """The states of a GRU that resets after the product, or before it"""
     return _near(value, _STATES)
 
 
 def gradient_of_a_gru(value):
-    """the gradient of a GRU that resets after the product, or before it"""
+    """The gradient of a GRU that resets after the product, or before it"""
     return _near(value, _GRADIENTS)
 
 
 def _form(states):
-    return "resets %s the product" % ("after" if _near(states, _STATES[:1]) else "before")
+    return "resets %s the product" % (
+        "after" if _near(states, _STATES[:1]) else "before"
+    )
 
 
 CHECKS = {

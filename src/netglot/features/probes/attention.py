@@ -1,0 +1,220 @@
+"""Attention: fused, causal, grouped.
+
+Scaled dot-product attention in one call of the framework; the same where no query sees
+what comes after it; and with two heads of queries for each head of keys.
+"""
+
+import numpy as np
+
+_random = np.random.RandomState(4)
+
+
+def _some(heads):
+    return (_random.randint(-96, 97, (2, heads, 5, 4)) / 64.0).astype("float32")
+
+
+#: (batch, heads, steps, width); the keys and values of the grouped form have two heads.
+Q, K, V = _some(4), _some(4), _some(4)
+K2, V2 = _some(2), _some(2)
+
+
+def _attention(q, k, v, causal):
+    scores = np.einsum("bhqd,bhkd->bhqk", q, k) / np.sqrt(q.shape[-1])
+    if causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:])) > 0, scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ v
+
+
+def _gradient(step=1e-5):
+    gradient = np.zeros(Q.shape)
+    for index in np.ndindex(*Q.shape):
+        up, down = Q.astype("float64"), Q.astype("float64")
+        up[index] += step
+        down[index] -= step
+        change = _attention(up, K, V, True) - _attention(down, K, V, True)
+        gradient[index] = (change * V).sum() / (2 * step)
+    return gradient
+
+
+CHECKS = {
+    "one call": _attention(Q, K, V, False),
+    "causal": _attention(Q, K, V, True),
+    # Query heads 0 and 1 look at key head 0, 2 and 3 at 1.
+    "grouped": _attention(Q, np.repeat(K2, 2, 1), np.repeat(V2, 2, 1), False),
+    # Of the sum of the causal outputs times V, for the queries.
+    "gradient of the causal": _gradient(),
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    def attention(q, k, v, causal=False):
+        scores = q @ anp.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+        if causal:
+            scores = anp.where(np.tril(np.ones(scores.shape[-2:])) > 0, scores, -1e30)
+        weights = anp.exp(scores - anp.max(scores, -1, keepdims=True))
+        return weights / anp.sum(weights, -1, keepdims=True) @ v
+
+    by_hand = "no such operation: products and exp by hand"
+
+    @check("one call")
+    def plain():
+        check.fallback(by_hand)
+        return attention(Q, K, V)
+
+    @check("causal")
+    def causal():
+        check.fallback(by_hand)
+        return attention(Q, K, V, causal=True)
+
+    @check("grouped")
+    def grouped():
+        check.fallback(by_hand)
+        return attention(Q, np.repeat(K2, 2, 1), np.repeat(V2, 2, 1))
+
+    @check("gradient of the causal")
+    def gradient():
+        check.fallback(by_hand)
+        return grad(lambda q: anp.sum(attention(q, K, V, causal=True) * V))(Q)
+
+
+def pytorch(check):
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention as attention
+
+    q, k, v, k2, v2 = map(torch.from_numpy, (Q, K, V, K2, V2))
+
+    @check("one call")
+    def plain():
+        return attention(q, k, v).numpy()
+
+    @check("causal")
+    def causal():
+        return attention(q, k, v, is_causal=True).numpy()
+
+    @check("grouped")
+    def grouped():
+        return attention(q, k2, v2, enable_gqa=True).numpy()
+
+    @check("gradient of the causal")
+    def gradient():
+        query = q.clone().requires_grad_()
+        attention(query, k, v, is_causal=True).backward(v)
+        return query.grad.numpy()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    # (batch, steps, heads, width) here.
+    q, k, v, k2, v2 = (jnp.asarray(x.swapaxes(1, 2)) for x in (Q, K, V, K2, V2))
+    attention = jax.nn.dot_product_attention
+
+    @check("one call")
+    def plain():
+        return attention(q, k, v).swapaxes(1, 2)
+
+    @check("causal")
+    def causal():
+        return attention(q, k, v, is_causal=True).swapaxes(1, 2)
+
+    @check("grouped")
+    def grouped():
+        return attention(q, k2, v2).swapaxes(1, 2)
+
+    @check("gradient of the causal")
+    def gradient():
+        total = jax.grad(lambda q: jnp.sum(attention(q, k, v, is_causal=True) * v))
+        return total(q).swapaxes(1, 2)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    # Layers of one head, which take further axes in front; sqrt(width) is its scale.
+    def attention(q, k, v, causal=False):
+        layer = tf.keras.layers.Attention(use_scale=False)
+        scale = q.shape[-1] ** -0.5
+        rows = [tf.reshape(x, (-1,) + x.shape[2:]) for x in (q * scale, v, k)]
+        return tf.reshape(layer(rows, use_causal_mask=causal), q.shape)
+
+    @check("one call")
+    def plain():
+        return attention(tf.constant(Q), tf.constant(K), tf.constant(V)).numpy()
+
+    @check("causal")
+    def causal():
+        return attention(tf.constant(Q), tf.constant(K), tf.constant(V), True).numpy()
+
+    @check("grouped")
+    def grouped():
+        check.fallback("keys and values are repeated")
+        k2, v2 = tf.repeat(K2, 2, axis=1), tf.repeat(V2, 2, axis=1)
+        return attention(tf.constant(Q), k2, v2).numpy()
+
+    @check("gradient of the causal")
+    def gradient():
+        q = tf.Variable(Q)
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(
+                attention(q.value(), tf.constant(K), tf.constant(V), True) * V
+            )
+        return tape.gradient(total, q).numpy()
+
+
+def keras(check):
+    import keras
+    from keras import ops
+
+    # (batch, steps, heads, width) here.
+    q, k, v, k2, v2 = (ops.array(x.swapaxes(1, 2)) for x in (Q, K, V, K2, V2))
+
+    def heads_first(x):
+        return ops.convert_to_numpy(x).swapaxes(1, 2)
+
+    @check("one call")
+    def plain():
+        return heads_first(ops.dot_product_attention(q, k, v))
+
+    @check("causal")
+    def causal():
+        return heads_first(ops.dot_product_attention(q, k, v, is_causal=True))
+
+    @check("grouped", refused_by=(ValueError, RuntimeError, TypeError))
+    def grouped():
+        try:
+            return heads_first(ops.dot_product_attention(q, k2, v2))
+        except Exception as error:
+            check.note("refuses heads of other numbers: %s" % str(error)[:80])
+        check.fallback("keys and values are repeated, as GroupQueryAttention does")
+        return heads_first(
+            ops.dot_product_attention(
+                q, ops.repeat(k2, 2, axis=2), ops.repeat(v2, 2, axis=2)
+            )
+        )
+
+    # The queries are the weight of a layer: a step of SGD at rate 1 shows the gradient.
+    @check("gradient of the causal")
+    def gradient():
+        class Queries(keras.layers.Layer):
+            def build(self, shape):
+                self.q = self.add_weight(shape=q.shape, initializer="zeros")
+
+            def call(self, rows):
+                query = ops.take(self.q, rows, axis=0)
+                keys, values = ops.take(k, rows, axis=0), ops.take(v, rows, axis=0)
+                return ops.dot_product_attention(query, keys, values, is_causal=True)
+
+        queries = Queries()
+        model = keras.Sequential([keras.Input((), dtype="int32"), queries])
+        queries.set_weights([Q.swapaxes(1, 2)])
+        model.compile(
+            keras.optimizers.SGD(1.0),
+            loss=lambda true, found: ops.sum(true * found),
+        )
+        model.train_on_batch(np.arange(2), V.swapaxes(1, 2))
+        return Q - queries.get_weights()[0].swapaxes(1, 2)

@@ -1,0 +1,74 @@
+"""Computes on a GPU (CUDA).
+
+A matrix times a vector on the first GPU. Without one the cell says what the build
+would do: whether it was built with CUDA.
+"""
+
+import numpy as np
+
+A = np.array([[1, 2, 3], [4, 5, 6]], "float32")
+V = np.array([1, 2, 3], "float32")
+
+CHECKS = {"a product on a GPU": [14.0, 32.0]}
+
+
+def numpy(check):
+    @check("a product on a GPU")
+    def product():
+        devices = np.__array_namespace_info__().devices()
+        if devices == ["cpu"]:
+            check.no("NumPy computes on %s only" % devices)
+        raise AssertionError("NumPy has other devices: %s" % devices)
+
+
+def pytorch(check):
+    import torch
+
+    @check("a product on a GPU")
+    def product():
+        if not torch.cuda.is_available():
+            check.not_here("a GPU; this build is for CUDA %s" % torch.version.cuda)
+        found = torch.from_numpy(A).cuda() @ torch.from_numpy(V).cuda()
+        assert found.is_cuda
+        return found.tolist()
+
+
+def jax(check):
+    import jax
+
+    @check("a product on a GPU")
+    def product():
+        try:
+            gpu = jax.devices("gpu")[0]
+        except RuntimeError as error:
+            check.not_here("a GPU, or JAX's plugin for CUDA: %s" % error)
+        found = jax.device_put(A, gpu) @ jax.device_put(V, gpu)
+        assert found.device == gpu
+        return found.tolist()
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @check("a product on a GPU")
+    def product():
+        if not tf.config.list_physical_devices("GPU"):
+            built = "with" if tf.test.is_built_with_cuda() else "without"
+            check.not_here("a GPU; this build is %s CUDA" % built)
+        with tf.device("GPU:0"):
+            found = tf.linalg.matvec(A, V)
+        assert "GPU" in found.device
+        return found.numpy()
+
+
+def keras(check):
+    import keras
+
+    @check("a product on a GPU")
+    def product():
+        if not keras.distribution.list_devices("gpu"):
+            check.not_here("a GPU, or a build of %s for it" % keras.backend.backend())
+        with keras.device("gpu:0"):
+            found = keras.ops.matmul(keras.ops.array(A), keras.ops.array(V))
+        assert "cpu" not in str(found.device).lower()
+        return keras.ops.convert_to_numpy(found)

@@ -1,0 +1,177 @@
+"""Native data pipeline.
+
+The framework's own: every observation once, in another order in each epoch, and worked
+upon by several workers at the same time, which keep the order.
+"""
+
+import time
+
+import numpy as np
+
+COUNT, WORKERS, WAIT = 24, 4, 0.05
+
+
+def shuffled_anew(epochs):
+    """Two epochs with every observation once, in two orders, neither as they came"""
+    rows = [np.asarray(epoch).reshape(-1).tolist() for epoch in epochs]
+    whole = list(range(COUNT))
+    return (
+        len(rows) == 2
+        and all(sorted(row) == whole and row != whole for row in rows)
+        and rows[0] != rows[1]
+    )
+
+
+CHECKS = {
+    "shuffled anew in each epoch": shuffled_anew,
+    # Three batches of eight and the numbers doubled.
+    "batches, in order": (2 * np.arange(COUNT)).reshape(3, 8),
+    "several workers at a time": True,
+}
+
+
+def _slowly(number):
+    time.sleep(WAIT)
+    return 2 * number
+
+
+def _by_several(check, seconds):
+    """Whether the workers waited at the same time: half of one's time is enough."""
+    check.note("%.2f s; one worker would wait %.2f s" % (seconds, COUNT * WAIT))
+    return seconds < COUNT * WAIT / 2
+
+
+def numpy(check):
+    for name in CHECKS:
+
+        @check(name)
+        def pipeline():
+            check.lacks("autograd.data", "autograd has nothing for data")
+
+
+class _Numbers:
+    """What a DataLoader takes: anything with a length and items."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, index):
+        return self.function(index)
+
+
+def pytorch(check):
+    import torch
+    from torch.utils.data import DataLoader
+
+    torch.manual_seed(0)
+
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        loader = DataLoader(_Numbers(lambda i: i), batch_size=8, shuffle=True)
+        return [torch.cat(list(loader)).tolist() for _ in range(2)]
+
+    @check("batches, in order")
+    def batches():
+        loader = DataLoader(_Numbers(lambda i: 2 * i), batch_size=8)
+        return torch.stack(list(loader)).numpy()
+
+    # Processes, which start with the first batch.
+    @check("several workers at a time")
+    def workers():
+        loader = DataLoader(
+            _Numbers(_slowly),
+            batch_size=2,
+            num_workers=WORKERS,
+            persistent_workers=True,
+        )
+        list(loader)
+        begin = time.perf_counter()
+        assert torch.cat(list(loader)).tolist() == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, time.perf_counter() - begin)
+
+
+def jax(check):
+    for name in CHECKS:
+
+        @check(name)
+        def pipeline():
+            check.lacks(
+                "jax.data", "JAX leaves data to others: tf.data, Grain, PyTorch"
+            )
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        data = tf.data.Dataset.range(COUNT).shuffle(COUNT, seed=0)
+        return [list(data.as_numpy_iterator()) for _ in range(2)]
+
+    @check("batches, in order")
+    def batches():
+        data = tf.data.Dataset.range(COUNT).map(lambda i: 2 * i).batch(8)
+        return np.stack(list(data.as_numpy_iterator()))
+
+    @check("several workers at a time")
+    def workers():
+        def slowly(i):
+            return tf.numpy_function(_slowly, [i], tf.int64)
+
+        # It has a pool of its own, as the limit of threads holds for it too.
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = WORKERS
+        data = tf.data.Dataset.range(COUNT).map(slowly, num_parallel_calls=WORKERS)
+        data = data.with_options(options)
+        begin = time.perf_counter()
+        assert list(data.as_numpy_iterator()) == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, time.perf_counter() - begin)
+
+
+def keras(check):
+    import keras
+
+    asked = []
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self, size, function, **options):
+            super().__init__(**options)
+            self.size, self.function = size, function
+
+        def __len__(self):
+            return COUNT // self.size
+
+        def __getitem__(self, index):
+            asked.append(index)
+            rows = range(self.size * index, self.size * (index + 1))
+            numbers = np.array([[self.function(i)] for i in rows], "float32")
+            return numbers, numbers
+
+    # A model that gives back what it is fed.
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    model.compile("sgd", "mse")
+
+    # The order of the batches, here of one observation each, is fit's to choose.
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        keras.utils.set_random_seed(0)
+        model.fit(Batches(1, float), epochs=2, shuffle=True, verbose=0)
+        return [asked[-2 * COUNT : -COUNT], asked[-COUNT:]]
+
+    @check("batches, in order")
+    def batches():
+        data = Batches(8, lambda i: 2 * i)
+        return np.stack([model.predict_on_batch(data[k][0])[:, 0] for k in range(3)])
+
+    # Threads, or processes with use_multiprocessing=True.
+    @check("several workers at a time")
+    def workers():
+        data = Batches(2, _slowly, workers=WORKERS)
+        model.predict(Batches(2, float), verbose=0)
+        begin = time.perf_counter()
+        found = model.predict(data, verbose=0)[:, 0]
+        assert found.tolist() == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, time.perf_counter() - begin)

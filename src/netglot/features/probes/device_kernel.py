@@ -1,0 +1,67 @@
+"""A kernel of one's own for the device.
+
+A kernel that adds a multiple of one vector to another (saxpy), written in the language
+for kernels that comes with the framework: does it run on this machine's device?
+"""
+
+import numpy as np
+
+X = np.arange(8, dtype="float32")
+Y = np.ones(8, "float32")
+
+CHECKS = {"a x + y": 2.5 * X + Y}
+
+
+def numpy(check):
+    check.nothing("NumPy's kernels are C extensions, built apart", "numpy.kernel")
+
+
+def pytorch(check):
+    import torch
+
+    @check("a x + y")
+    def saxpy():
+        try:
+            import triton
+            from triton import language as tl
+        except ImportError:
+            check.not_here("the package triton, which builds for processors lack")
+        if not torch.cuda.is_available():
+            check.not_here("a GPU")
+
+        @triton.jit
+        def kernel(x, y, out, a, SIZE: tl.constexpr):
+            at = tl.arange(0, SIZE)
+            tl.store(out + at, a * tl.load(x + at) + tl.load(y + at))
+
+        x, y = torch.from_numpy(X).cuda(), torch.from_numpy(Y).cuda()
+        out = torch.empty_like(x)
+        kernel[(1,)](x, y, out, 2.5, SIZE=8)
+        return out.tolist()
+
+
+def jax(check):
+    import jax
+    from jax.experimental import pallas as pl
+
+    def kernel(x, y, out):
+        out[...] = 2.5 * x[...] + y[...]
+
+    @check("a x + y")
+    def saxpy():
+        processor = jax.default_backend() == "cpu"
+        if processor:
+            check.fallback("Pallas interprets on a CPU, it compiles for GPU and TPU")
+        shape = jax.ShapeDtypeStruct(X.shape, X.dtype)
+        return pl.pallas_call(kernel, out_shape=shape, interpret=processor)(X, Y)
+
+
+def tensorflow(check):
+    check.nothing(
+        "TensorFlow's kernels are C++ or CUDA, built apart",
+        "tensorflow.experimental.kernel",
+    )
+
+
+def keras(check):
+    check.nothing("Keras leaves kernels to its engine", "keras.ops.kernel")

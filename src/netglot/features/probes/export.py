@@ -1,0 +1,165 @@
+"""Export that runs without the model's source.
+
+A trained network, its weights included, is written to a file; another process, which
+has none of its code, loads it and runs it, with another number of observations too.
+"""
+
+import numpy as np
+
+W = np.array([[1, -2], [0.5, 3], [-1, 0.25]], "float32")
+X = np.array([[1, 2, 3], [4, -1, 2]], "float32")
+#: Two observations, and one.
+CHECKS = {
+    "in another process": np.maximum(X @ W, 0),
+    "with another size of batch": np.maximum(X[:1] @ W, 0),
+}
+
+#: The other process has these; it prints its numbers.
+_DATA = """
+import sys
+import numpy as np
+x = np.array([[1, 2, 3], [4, -1, 2]], "float32")
+"""
+
+
+def _loaded(check, path, source, refused_by=()):
+    def run(count):
+        told = check.python(_DATA + source, path, str(count))
+        numbers = [float(number) for number in told.splitlines()[-1].split()]
+        return np.array(numbers).reshape(count, 2)
+
+    check("in another process", refused_by)(lambda: run(2))
+    check("with another size of batch", refused_by)(lambda: run(1))
+
+
+def numpy(check):
+    check.nothing("a model is a function of Python", "autograd.export")
+
+
+def pytorch(check):
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.from_numpy(W))
+
+        def forward(self, x):
+            return torch.relu(x @ self.w)
+
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(
+        Network(), (torch.from_numpy(X),), dynamic_shapes={"x": {0: batch}}
+    )
+    with check.folder() as folder:
+        torch.export.save(exported, folder + "/model.pt2")
+        _loaded(
+            check,
+            folder + "/model.pt2",
+            """
+import torch
+model = torch.export.load(sys.argv[1]).module()
+print(*model(torch.from_numpy(x[: int(sys.argv[2])])).flatten().tolist())
+""",
+        )
+
+
+def jax(check):
+    import jax
+    from jax import export
+
+    network = jax.jit(lambda x: jax.nn.relu(x @ W))
+    (batch,) = export.symbolic_shape("batch")
+    exported = export.export(network)(jax.ShapeDtypeStruct((batch, 3), "float32"))
+    with check.folder() as folder:
+        try:
+            content = exported.serialize()
+        except ImportError as error:
+            told = "the package flatbuffers: %s" % error
+            for name in CHECKS:
+                check(name)(lambda: check.not_here(told))
+            return
+        with open(folder + "/model", "wb") as file:
+            file.write(content)
+        _loaded(
+            check,
+            folder + "/model",
+            """
+from jax import export
+with open(sys.argv[1], "rb") as file:
+    model = export.deserialize(bytearray(file.read()))
+print(*model.call(x[: int(sys.argv[2])]).flatten().tolist())
+""",
+        )
+
+
+_SAVED_MODEL = """
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+print(*model.%s(x[: int(sys.argv[2])]).numpy().flatten())
+"""
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(W)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+        def __call__(self, x):
+            return tf.nn.relu(x @ self.w)
+
+    with check.folder() as folder:
+        tf.saved_model.save(Network(), folder)
+        _loaded(check, folder, _SAVED_MODEL % "__call__")
+
+
+def _keras_network():
+    import keras
+
+    @keras.saving.register_keras_serializable("probe")
+    class Relu(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.relu(x)
+
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, use_bias=False), Relu()]
+    )
+    model.set_weights([W])
+    return model
+
+
+def keras_tensorflow(check):
+    with check.folder() as folder:
+        _keras_network().export(folder, verbose=False)
+        _loaded(check, folder, _SAVED_MODEL % "serve")
+
+
+def keras_jax(check):
+    with check.folder() as folder:
+        try:
+            _keras_network().export(folder, verbose=False)
+        except ImportError as error:
+            # Its export is a SavedModel, by jax2tf.
+            told = "the package tensorflow: %s" % str(error).split("\n")[0]
+            for name in CHECKS:
+                check(name)(lambda: check.not_here(told))
+            return
+        _loaded(check, folder, _SAVED_MODEL % "serve")
+
+
+def keras_torch(check):
+    with check.folder() as folder:
+        path = folder + "/model.pt2"
+        _keras_network().export(path, format="torch", verbose=False)
+        _loaded(
+            check,
+            path,
+            """
+import torch
+model = torch.export.load(sys.argv[1]).module()
+print(*model(torch.from_numpy(x[: int(sys.argv[2])])).flatten().tolist())
+""",
+        )

@@ -1,0 +1,133 @@
+"""Works after a fork.
+
+A process computes with two threads and a gradient, forks, and the child computes the
+same again, as the workers of a data loader do on Linux. Is the child right, is it
+refused, does it crash, or does it wait for ever?
+"""
+
+import os
+
+CHECKS = {"a child computes after its parent did": "right"}
+
+_FORK = """
+import os, signal, sys, time, warnings
+warnings.filterwarnings("ignore")
+
+def fork(work, right):
+    assert abs(work() - right) < 1e-3 * right, "wrong before the fork"
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        code = 3
+        try:
+            code = 0 if abs(work() - right) < 1e-3 * right else 1
+        except BaseException as error:
+            sys.stderr.write(str(error))
+            code = 2
+        finally:
+            os._exit(code)
+    end = time.time() + 20
+    while time.time() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            if os.WIFSIGNALED(status):
+                print("crashes: signal %d" % os.WTERMSIG(status))
+            else:
+                print(("right", "wrong", "refused", "ends")[os.WEXITSTATUS(status)])
+            return
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print("waits for ever (20 s)")
+
+def finish():
+    # What the framework does at its own end is not the question.
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+_TWO = {
+    name: "2"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
+}
+
+
+def _forked(check, source):
+    @check("a child computes after its parent did")
+    def child():
+        if not hasattr(os, "fork"):
+            check.not_here("fork, which this system has not")
+        told = check.python(_FORK + source + "\nfinish()\n", variables=_TWO)
+        return told.splitlines()[-1]
+
+
+def numpy(check):
+    _forked(
+        check,
+        """
+import autograd.numpy as np
+from autograd import grad
+gradient = grad(lambda w: np.sum(w @ w))
+fork(lambda: gradient(np.ones((300, 300))).sum(), 2 * 300.0**3)
+""",
+    )
+
+
+def pytorch(check):
+    _forked(
+        check,
+        """
+import torch
+torch.set_num_threads(2)
+def work():
+    w = torch.ones(300, 300, requires_grad=True)
+    (w @ w).sum().backward()
+    return w.grad.sum().item()
+fork(work, 2 * 300.0**3)
+""",
+    )
+
+
+def jax(check):
+    _forked(
+        check,
+        """
+import jax, jax.numpy as jnp
+gradient = jax.jit(jax.grad(lambda w: jnp.sum(w @ w)))
+fork(lambda: float(gradient(jnp.ones((300, 300))).sum()), 2 * 300.0**3)
+""",
+    )
+
+
+def tensorflow(check):
+    _forked(
+        check,
+        """
+import tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(2)
+@tf.function
+def gradient(w):
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        loss = tf.reduce_sum(w @ w)
+    return tf.reduce_sum(tape.gradient(loss, w))
+fork(lambda: float(gradient(tf.ones((300, 300)))), 2 * 300.0**3)
+""",
+    )
+
+
+def keras(check):
+    _forked(
+        check,
+        """
+import keras, numpy as np
+model = keras.Sequential([keras.Input((300,)), keras.layers.Dense(1, "relu")])
+model.compile("sgd", "mse")
+model.set_weights([np.ones((300, 1)), np.zeros(1)])
+x = np.ones((300, 300), "float32")
+def work():
+    model.set_weights([np.ones((300, 1)), np.zeros(1)])
+    return float(model.train_on_batch(x, np.zeros((300, 1))))
+fork(work, 300.0**2)
+""",
+    )

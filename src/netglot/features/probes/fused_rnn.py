@@ -1,0 +1,200 @@
+"""Recurrent layer as one operation.
+
+Is an LSTM over a whole sequence one operation of the framework, and not a loop over the
+steps? Its operations are counted for five steps and for ten; its states are compared
+with the formula below.
+"""
+
+import numpy as np
+
+STEPS, BATCH, INPUTS, UNITS = 5, 2, 3, 4
+_random = np.random.RandomState(8)
+
+
+def _some(*shape):
+    return (_random.randint(-48, 49, shape) / 64.0).astype("float32")
+
+
+#: Time first; gates: input, forget, candidate, output.
+X = _some(STEPS, BATCH, INPUTS)
+W, U, B = _some(INPUTS, 4 * UNITS), _some(UNITS, 4 * UNITS), _some(4 * UNITS)
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _states():
+    h = c = np.zeros((BATCH, UNITS))
+    found = []
+    for x in X.astype("float64"):
+        i, f, g, o = np.split(x @ W + h @ U + B, 4, axis=1)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        h = _sigmoid(o) * np.tanh(c)
+        found.append(h)
+    return np.stack(found)
+
+
+def one(names):
+    """The same operations for five steps and for ten, one of them an LSTM, no loop"""
+    short, long = [sorted(str(name) for name in found) for found in names]
+    layers = [name for name in short if "lstm" in name.lower() or "rnn" in name.lower()]
+    loops = [n for n in short if "while" in n.lower() or "scan" in n.lower()]
+    return short == long and len(layers) == 1 and not loops
+
+
+CHECKS = {"one operation": one, "its states": _states()}
+
+
+def numpy(check):
+    check.nothing("autograd has no layers", "autograd.numpy.lstm")
+
+
+def pytorch(check):
+    import torch
+
+    layer = torch.nn.LSTM(INPUTS, UNITS)
+    with torch.no_grad():
+        layer.weight_ih_l0.copy_(torch.from_numpy(W.T))
+        layer.weight_hh_l0.copy_(torch.from_numpy(U.T))
+        layer.bias_ih_l0.copy_(torch.from_numpy(B))
+        layer.bias_hh_l0.zero_()
+
+    def operations(steps):
+        graph = torch.jit.trace(layer, torch.ones(steps, BATCH, INPUTS)).inlined_graph
+        kinds = [node.kind() for node in graph.nodes()]
+        return [
+            kind for kind in kinds if kind not in ("prim::Constant", "prim::GetAttr")
+        ]
+
+    check("one operation")(lambda: [operations(5), operations(10)])
+    check("its states")(lambda: layer(torch.from_numpy(X))[0].detach().numpy())
+
+
+def jax(check):
+    import jax
+    from jax.experimental import rnn
+
+    # That of cuDNN; there is none for processors, but for its reference, a scan.
+    def states():
+        try:
+            length = np.full(BATCH, STEPS, "int32")
+            weights = rnn.init_lstm_weight(jax.random.key(0), INPUTS, UNITS, 1, False)
+            zeros = np.zeros((1, BATCH, UNITS), "float32")
+            rnn.lstm(
+                X.transpose(1, 0, 2),
+                zeros,
+                zeros,
+                weights,
+                length,
+                INPUTS,
+                UNITS,
+                1,
+                0.0,
+                False,
+            )
+        except NotImplementedError as error:
+            check.not_here("a GPU, for jax.experimental.rnn.lstm: %s" % str(error)[:80])
+        raise AssertionError("rnn.lstm runs here: the probe is out of date")
+
+    check("one operation")(states)
+    check("its states")(states)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    # i, c, f, o is the order of the gates, and the forget gate has no bias of its own.
+    def reordered(array):
+        i, f, g, o = np.split(array, 4, axis=-1)
+        return np.concatenate([i, g, f, o], axis=-1)
+
+    w, b = reordered(np.concatenate([W, U])), reordered(B)
+
+    @tf.function
+    def states(x):
+        zeros, none = tf.zeros((BATCH, UNITS)), tf.zeros(UNITS)
+        return tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.cast(tf.shape(x)[0], tf.int64),
+            x=x,
+            cs_prev=zeros,
+            h_prev=zeros,
+            w=w,
+            wci=none,
+            wcf=none,
+            wco=none,
+            b=b,
+            cell_clip=0.0,
+            use_peephole=False,
+        ).h
+
+    def operations(steps):
+        graph = states.get_concrete_function(
+            tf.TensorSpec((steps, BATCH, INPUTS))
+        ).graph
+        kinds = [op.type for op in graph.get_operations()]
+        return [
+            kind for kind in kinds if kind not in ("Const", "Placeholder", "Identity")
+        ]
+
+    check("one operation")(lambda: [operations(5), operations(10)])
+    check("its states")(lambda: states(tf.constant(X)).numpy())
+
+
+# What the layer becomes is the engine's: a loop of TensorFlow or JAX, the operation of
+# PyTorch; on a GPU that of cuDNN.
+def _keras_layer():
+    import keras
+
+    model = keras.Sequential(
+        [keras.Input((None, INPUTS)), keras.layers.LSTM(UNITS, return_sequences=True)]
+    )
+    model.set_weights([W, U, B])
+    return model, lambda: model.predict(X.transpose(1, 0, 2), verbose=0).transpose(
+        1, 0, 2
+    )
+
+
+def keras_tensorflow(check):
+    import tensorflow as tf
+
+    model, states = _keras_layer()
+
+    def operations(steps):
+        call = tf.function(lambda x: model(x))
+        graph = call.get_concrete_function(tf.TensorSpec((BATCH, steps, INPUTS))).graph
+        return [op.type for op in graph.get_operations() if op.type != "Const"]
+
+    check("one operation")(lambda: [operations(5), operations(10)])
+    check("its states")(states)
+
+
+def keras_jax(check):
+    import jax
+
+    model, states = _keras_layer()
+
+    def operations(steps):
+        program = jax.make_jaxpr(lambda x: model(x))(np.zeros((BATCH, steps, INPUTS)))
+        return [equation.primitive.name for equation in program.jaxpr.eqns]
+
+    check("one operation")(lambda: [operations(5), operations(10)])
+    check("its states")(states)
+
+
+def keras_torch(check):
+    import torch
+
+    model, states = _keras_layer()
+
+    def operations(steps):
+        with torch.profiler.profile() as profile:
+            model(torch.ones(BATCH, steps, INPUTS))
+        return [
+            event.name
+            for event in profile.events()
+            if event.cpu_parent is None or event.name == "aten::lstm"
+        ]
+
+    check("one operation")(lambda: [operations(5), operations(10)])
+    check("its states")(states)

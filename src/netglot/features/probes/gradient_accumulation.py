@@ -1,0 +1,115 @@
+"""Gradient accumulation.
+
+Two halves of a batch are differentiated one after the other and one step is taken with
+the mean of their gradients: the weights must be those of one step with the whole batch.
+"""
+
+import numpy as np
+
+X = np.array([[1, 2], [3, -1], [-2, 1], [4, 0.5]], "float32")
+Y = np.array([1, -2, 0.5, 3], "float32")
+W = np.array([0.5, -0.25], "float32")
+RATE = 0.1
+
+
+def _gradient(rows):
+    """Of half the mean of the squared errors."""
+    return X[rows].T @ (X[rows] @ W - Y[rows]) / len(X[rows])
+
+
+CHECKS = {
+    # Nothing is moved by the first half alone.
+    "after the first half": W,
+    "after both": W - RATE * _gradient(slice(None)),
+}
+
+
+def numpy(check):
+    from autograd import grad
+
+    gradient = grad(lambda w, x, y: 0.5 * ((x @ w - y) ** 2).mean())
+    total = gradient(W, X[:2], Y[:2])
+
+    @check("after the first half")
+    def first():
+        check.fallback("by adding the gradients")
+        return W
+
+    @check("after both")
+    def both():
+        check.fallback("by adding the gradients")
+        return W - RATE * (total + gradient(W, X[2:], Y[2:])) / 2
+
+
+def pytorch(check):
+    import torch
+
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    w = torch.nn.Parameter(torch.from_numpy(W.copy()))
+    optimizer = torch.optim.SGD([w], lr=RATE)
+
+    # backward() adds to what is in .grad.
+    def backward(rows):
+        (0.5 * (x[rows] @ w - y[rows]).square().mean() / 2).backward()
+
+    @check("after the first half")
+    def first():
+        backward(slice(0, 2))
+        return w.tolist()
+
+    @check("after both")
+    def both():
+        backward(slice(2, 4))
+        optimizer.step()
+        return w.tolist()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    tx = optax.MultiSteps(optax.sgd(RATE), every_k_schedule=2)
+    gradient = jax.grad(lambda w, x, y: 0.5 * jnp.mean((x @ w - y) ** 2))
+    w = jnp.asarray(W)
+    state, seen = tx.init(w), []
+    for rows in (slice(0, 2), slice(2, 4)):
+        updates, state = tx.update(gradient(w, X[rows], Y[rows]), state, w)
+        w = optax.apply_updates(w, updates)
+        seen.append(w)
+
+    check("after the first half")(lambda: seen[0])
+    check("after both")(lambda: seen[1])
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    w = tf.Variable(W)
+    optimizer = tf.keras.optimizers.SGD(RATE, gradient_accumulation_steps=2)
+
+    def step(rows):
+        with tf.GradientTape() as tape:
+            errors = tf.linalg.matvec(X[rows], w) - Y[rows]
+            loss = 0.5 * tf.reduce_mean(errors**2)
+        optimizer.apply_gradients([(tape.gradient(loss, w), w)])
+        return w.numpy()
+
+    check("after the first half")(lambda: step(slice(0, 2)))
+    check("after both")(lambda: step(slice(2, 4)))
+
+
+def keras(check):
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([W[:, None]])
+    # Of half the mean square the gradient is half that of the mean square.
+    model.compile(keras.optimizers.SGD(RATE / 2, gradient_accumulation_steps=2), "mse")
+
+    def step(rows):
+        model.train_on_batch(X[rows], Y[rows, None])
+        return model.get_weights()[0][:, 0]
+
+    check("after the first half")(lambda: step(slice(0, 2)))
+    check("after both")(lambda: step(slice(2, 4)))

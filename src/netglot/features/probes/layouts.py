@@ -1,0 +1,219 @@
+"""Channels first and last.
+
+The same convolution of the same image, stored with its channels first and last: the
+values, and the gradient of the kernel.
+"""
+
+import numpy as np
+
+_random = np.random.RandomState(7)
+
+
+def _some(*shape):
+    return (_random.randint(-48, 49, shape) / 64.0).astype("float32")
+
+
+#: Channels first, (batch, channels, height, width); (outputs, inputs, height, width).
+X, KERNEL = _some(2, 3, 5, 6), _some(4, 3, 2, 2)
+
+
+def _taps():
+    for index in np.ndindex(*KERNEL.shape):
+        o, i, a, b = index
+        yield index, X[:, i, a : a + 4, b : b + 5].astype("float64")
+
+
+def _values():
+    found = np.zeros((2, 4, 4, 5))
+    for index, window in _taps():
+        found[:, index[0]] += KERNEL[index] * window
+    return found
+
+
+VALUES = _values()
+#: The loss is the sum of the outputs times these.
+LOSS = _some(*VALUES.shape)
+
+
+def _gradient():
+    found = np.zeros(KERNEL.shape)
+    for index, window in _taps():
+        found[index] = (LOSS[:, index[0]] * window).sum()
+    return found
+
+
+#: As (batch, height, width, channels), which is how the second is answered.
+LAST, LOSS_LAST = X.transpose(0, 2, 3, 1), LOSS.transpose(0, 2, 3, 1)
+
+CHECKS = {
+    "channels first": VALUES,
+    "channels last": VALUES.transpose(0, 2, 3, 1),
+    "gradient, channels first": _gradient(),
+    "gradient, channels last": _gradient(),
+}
+
+
+def numpy(check):
+    for name in CHECKS:
+
+        @check(name)
+        def layout():
+            check.lacks(
+                "autograd.numpy.conv2d", "autograd has no convolution of images"
+            )
+
+
+def pytorch(check):
+    import torch
+    from torch.nn import functional
+
+    x, loss = torch.from_numpy(X), torch.from_numpy(LOSS)
+
+    # The shape stays (batch, channels, height, width); the memory is another.
+    def convolved(layout):
+        kernel = torch.tensor(KERNEL, requires_grad=True)
+        found = functional.conv2d(
+            x.to(memory_format=layout), kernel.to(memory_format=layout)
+        )
+        assert found.is_contiguous(memory_format=layout)
+        return found, kernel
+
+    @check("channels first")
+    def first():
+        return convolved(torch.contiguous_format)[0].detach().numpy()
+
+    @check("channels last")
+    def last():
+        found, _ = convolved(torch.channels_last)
+        return found.detach().permute(0, 2, 3, 1).contiguous().numpy()
+
+    def gradient(layout):
+        found, kernel = convolved(layout)
+        found.backward(loss)
+        return kernel.grad.numpy()
+
+    check("gradient, channels first")(lambda: gradient(torch.contiguous_format))
+    check("gradient, channels last")(lambda: gradient(torch.channels_last))
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    def convolve(x, layout, kernel):
+        numbers = (layout, "OIHW", layout)
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=numbers
+        )
+
+    def gradient(x, layout, loss):
+        return jax.grad(lambda k: jnp.sum(convolve(x, layout, k) * loss))(KERNEL)
+
+    check("channels first")(lambda: convolve(X, "NCHW", KERNEL))
+    check("channels last")(lambda: convolve(LAST, "NHWC", KERNEL))
+    check("gradient, channels first")(lambda: gradient(X, "NCHW", LOSS))
+    check("gradient, channels last")(lambda: gradient(LAST, "NHWC", LOSS_LAST))
+
+
+def flax(check):
+    import jax.numpy as jnp
+    from flax import nnx
+
+    layer = nnx.Conv(3, 4, (2, 2), padding="VALID", use_bias=False, rngs=nnx.Rngs(0))
+    layer.kernel[...] = jnp.asarray(KERNEL.transpose(2, 3, 1, 0))
+
+    # Channels are last in every layer of Flax.
+    def first(layer):
+        check.fallback(
+            "transposed before and after: the layer knows channels last only"
+        )
+        return layer(LAST).transpose(0, 3, 1, 2)
+
+    def gradient(call, loss):
+        found = nnx.grad(lambda m: jnp.sum(call(m) * loss))(layer)
+        return found["kernel"][...].transpose(3, 2, 0, 1)
+
+    check("channels first")(lambda: first(layer))
+    check("channels last")(lambda: layer(LAST))
+    check("gradient, channels first")(lambda: gradient(first, LOSS))
+    check("gradient, channels last")(lambda: gradient(lambda m: m(LAST), LOSS_LAST))
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    layer = eqx.nn.Conv2d(3, 4, 2, use_bias=False, key=jax.random.key(0))
+    layer = eqx.tree_at(lambda m: m.weight, layer, jnp.asarray(KERNEL))
+
+    def first(layer):
+        return jax.vmap(layer)(X)
+
+    # Channels are first in every layer of Equinox.
+    def last(layer):
+        check.fallback(
+            "transposed before and after: the layer knows channels first only"
+        )
+        return jax.vmap(layer)(LAST.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+
+    def gradient(call, loss):
+        return eqx.filter_grad(lambda m: jnp.sum(call(m) * loss))(layer).weight
+
+    check("channels first")(lambda: first(layer))
+    check("channels last")(lambda: last(layer))
+    check("gradient, channels first")(lambda: gradient(first, LOSS))
+    check("gradient, channels last")(lambda: gradient(last, LOSS_LAST))
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    kernel = tf.Variable(KERNEL.transpose(2, 3, 1, 0))
+
+    def convolve(x, layout):
+        return tf.nn.conv2d(x, kernel, 1, "VALID", data_format=layout)
+
+    def gradient(x, layout, loss):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(convolve(x, layout) * loss)
+        return tf.transpose(tape.gradient(total, kernel), (3, 2, 0, 1)).numpy()
+
+    refused = (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError)
+    check("channels first", refused_by=refused)(lambda: convolve(X, "NCHW").numpy())
+    check("channels last")(lambda: convolve(LAST, "NHWC").numpy())
+    check("gradient, channels first", refused_by=refused)(
+        lambda: gradient(X, "NCHW", LOSS)
+    )
+    check("gradient, channels last")(lambda: gradient(LAST, "NHWC", LOSS_LAST))
+
+
+def keras(check):
+    import keras
+
+    def model(x, layout):
+        found = keras.Sequential(
+            [
+                keras.Input(x.shape[1:]),
+                keras.layers.Conv2D(4, 2, use_bias=False, data_format=layout),
+            ]
+        )
+        found.set_weights([KERNEL.transpose(2, 3, 1, 0)])
+        return found
+
+    # A step of SGD at rate 1 shows the gradient, whatever the engine.
+    def gradient(x, layout, loss):
+        network = model(x, layout)
+        network.compile(
+            keras.optimizers.SGD(1.0),
+            loss=lambda true, found: keras.ops.sum(true * found),
+        )
+        network.train_on_batch(x, loss)
+        moved = KERNEL.transpose(2, 3, 1, 0) - network.get_weights()[0]
+        return moved.transpose(3, 2, 0, 1)
+
+    first, last = "channels_first", "channels_last"
+    check("channels first")(lambda: model(X, first).predict(X, verbose=0))
+    check("channels last")(lambda: model(LAST, last).predict(LAST, verbose=0))
+    check("gradient, channels first")(lambda: gradient(X, first, LOSS))
+    check("gradient, channels last")(lambda: gradient(LAST, last, LOSS_LAST))

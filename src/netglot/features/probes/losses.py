@@ -1,0 +1,212 @@
+"""Losses: label smoothing, CTC.
+
+Cross entropy with smoothed labels, Huber's loss, and connectionist temporal
+classification with its gradient, which is compared with the sum over every path.
+"""
+
+import itertools
+
+import numpy as np
+
+_random = np.random.RandomState(6)
+#: Three observations, four classes; a tenth of each label is spread over all classes.
+LOGITS = (_random.randint(-96, 97, (3, 4)) / 64.0).astype("float32")
+LABELS = np.array([2, 0, 3])
+SMOOTHING = 0.1
+#: Huber's loss with a bend at 1.
+ERRORS = np.array([0.5, -0.25, 3.0, -2.0], "float32")
+#: CTC: five steps, three classes, the blank first; the label is 1 2.
+STEPS = (_random.randint(-96, 97, (5, 3)) / 64.0).astype("float32")
+TARGET = [1, 2]
+
+
+def _log_softmax(x):
+    x = x.astype("float64")
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def _smoothed():
+    wanted = (1 - SMOOTHING) * np.eye(4)[LABELS] + SMOOTHING / 4
+    return -(wanted * _log_softmax(LOGITS)).sum(1).mean()
+
+
+def _ctc(steps):
+    logs, total = _log_softmax(steps), 0.0
+    for path in itertools.product(range(3), repeat=len(steps)):
+        label = [k for k, _ in itertools.groupby(path) if k]
+        if label == TARGET:
+            total += np.exp(sum(logs[t, k] for t, k in enumerate(path)))
+    return -np.log(total)
+
+
+def _ctc_gradient(step=1e-5):
+    gradient = np.zeros(STEPS.shape)
+    for index in np.ndindex(*STEPS.shape):
+        up, down = STEPS.astype("float64"), STEPS.astype("float64")
+        up[index] += step
+        down[index] -= step
+        gradient[index] = (_ctc(up) - _ctc(down)) / (2 * step)
+    return gradient
+
+
+CHECKS = {
+    "cross entropy with label smoothing": _smoothed(),
+    "Huber": [0.125, 0.03125, 2.5, 1.5],
+    "CTC": _ctc(STEPS),
+    "gradient of CTC": _ctc_gradient(),
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        check.fallback("no losses: the formula")
+        logs = LOGITS - anp.log(anp.sum(anp.exp(LOGITS), axis=1, keepdims=True))
+        wanted = (1 - SMOOTHING) * np.eye(4)[LABELS] + SMOOTHING / 4
+        return -anp.mean(anp.sum(wanted * logs, axis=1))
+
+    @check("Huber")
+    def huber():
+        check.fallback("no losses: the formula")
+        size = anp.abs(ERRORS)
+        return anp.where(size < 1, 0.5 * size**2, size - 0.5)
+
+    for name in ("CTC", "gradient of CTC"):
+
+        @check(name)
+        def ctc():
+            check.lacks("autograd.numpy.ctc_loss", "autograd has no losses")
+
+
+def pytorch(check):
+    import torch
+    from torch.nn import functional
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        return functional.cross_entropy(
+            torch.from_numpy(LOGITS),
+            torch.from_numpy(LABELS),
+            label_smoothing=SMOOTHING,
+        ).item()
+
+    @check("Huber")
+    def huber():
+        errors = torch.from_numpy(ERRORS)
+        return functional.huber_loss(errors, 0 * errors, reduction="none").tolist()
+
+    steps = torch.tensor(STEPS[:, None], requires_grad=True)
+    loss = functional.ctc_loss(
+        steps.log_softmax(-1), torch.tensor([TARGET]), (5,), (2,), reduction="sum"
+    )
+
+    @check("CTC")
+    def ctc():
+        return loss.item()
+
+    @check("gradient of CTC")
+    def gradient():
+        loss.backward()
+        return steps.grad[:, 0].numpy()
+
+
+def jax(check):
+    import jax
+    import optax
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        wanted = optax.smooth_labels(jax.nn.one_hot(LABELS, 4), SMOOTHING)
+        return optax.softmax_cross_entropy(LOGITS, wanted).mean()
+
+    @check("Huber")
+    def huber():
+        return optax.huber_loss(ERRORS)
+
+    def loss(steps):
+        return optax.ctc_loss(
+            steps[None], np.zeros((1, 5)), np.array([TARGET]), np.zeros((1, 2))
+        )[0]
+
+    @check("CTC")
+    def ctc():
+        return loss(STEPS)
+
+    @check("gradient of CTC")
+    def gradient():
+        return jax.grad(loss)(STEPS)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        loss = tf.keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=SMOOTHING
+        )
+        return loss(tf.one_hot(LABELS, 4), LOGITS).numpy()
+
+    @check("Huber")
+    def huber():
+        loss = tf.keras.losses.Huber(reduction="none")
+        return loss(tf.zeros((4, 1)), ERRORS[:, None]).numpy()
+
+    steps = tf.constant(STEPS[:, None])
+    with tf.GradientTape() as tape:
+        tape.watch(steps)
+        loss = tf.nn.ctc_loss(
+            tf.constant([TARGET]),
+            steps,
+            tf.constant([2]),
+            tf.constant([5]),
+            blank_index=0,
+        )
+
+    @check("CTC")
+    def ctc():
+        return loss[0].numpy()
+
+    @check("gradient of CTC")
+    def gradient():
+        return tape.gradient(loss, steps)[:, 0].numpy()
+
+
+def keras(check):
+    import keras
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=SMOOTHING
+        )
+        return float(loss(np.eye(4)[LABELS], LOGITS))
+
+    @check("Huber")
+    def huber():
+        loss = keras.losses.Huber(reduction="none")
+        return keras.ops.convert_to_numpy(loss(np.zeros((4, 1)), ERRORS[:, None]))
+
+    # Its blank is class 0 and no label may be 0.
+    @check("CTC")
+    def ctc():
+        return float(keras.losses.CTC()(np.array([TARGET]), STEPS[None]))
+
+    # The steps are the bias of a layer, of which a step of SGD at rate 1 shows the
+    # gradient, whatever the engine.
+    @check("gradient of CTC")
+    def gradient():
+        class Steps(keras.layers.Layer):
+            def build(self, shape):
+                self.steps = self.add_weight(shape=STEPS.shape, initializer="zeros")
+
+            def call(self, x):
+                return x + self.steps
+
+        model = keras.Sequential([keras.Input(STEPS.shape), Steps()])
+        model.set_weights([STEPS])
+        model.compile(keras.optimizers.SGD(1.0), keras.losses.CTC(), jit_compile=False)
+        model.train_on_batch(np.zeros((1,) + STEPS.shape), np.array([TARGET]))
+        return STEPS - model.get_weights()[0]

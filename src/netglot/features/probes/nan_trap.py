@@ -1,0 +1,192 @@
+"""Finds the operation that makes a NaN.
+
+In a chain of operations one makes a NaN of good numbers: the logarithm of a negative
+number on the way forward; on the way back the square root at 0, whose infinite
+gradient is multiplied by 0. Does a switch of the framework stop there and say which?
+"""
+
+
+def names_the_logarithm(message):
+    """An error that says that the logarithm did it"""
+    return "log" in message.lower()
+
+
+def names_the_square_root(message):
+    """An error that says that the square root did it, or its derivative"""
+    return "sqrt" in message.lower()
+
+
+CHECKS = {
+    "on the way forward": names_the_logarithm,
+    "on the way back": names_the_square_root,
+}
+
+
+def _message(call, kinds):
+    """What an exception of these kinds says; nothing where none comes."""
+    try:
+        call()
+    except kinds as error:
+        return "%s: %s" % (type(error).__name__, error)
+    return "went on in silence"
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    @check("on the way forward")
+    def forward():
+        with anp.errstate(all="raise"):
+            return _message(
+                lambda: anp.sum(2 * anp.log(anp.ones(3) - 2) + 1), FloatingPointError
+            )
+
+    # The derivative of the root is a power of NumPy's, and that is what is named.
+    @check("on the way back")
+    def backward():
+        with anp.errstate(all="raise"):
+            return _message(
+                lambda: grad(lambda x: anp.sum(0 * anp.sqrt(x)))(anp.zeros(3)),
+                FloatingPointError,
+            )
+
+
+def pytorch(check):
+    import torch
+
+    @check("on the way forward")
+    def forward():
+        x = torch.ones(3, requires_grad=True)
+        with torch.autograd.detect_anomaly(check_nan=True):
+            return _message(
+                lambda: (2 * torch.log(x - 2) + 1).sum().backward(), RuntimeError
+            )
+
+    @check("on the way back")
+    def backward():
+        x = torch.zeros(3, requires_grad=True)
+        with torch.autograd.detect_anomaly(check_nan=True):
+            return _message(lambda: (0 * torch.sqrt(x)).sum().backward(), RuntimeError)
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    @check("on the way forward")
+    def forward():
+        with jax.debug_nans(True):
+            return _message(
+                lambda: jax.jit(lambda x: jnp.sum(2 * jnp.log(x - 2) + 1))(jnp.ones(3)),
+                FloatingPointError,
+            )
+
+    @check("on the way back")
+    def backward():
+        with jax.debug_nans(True):
+            return _message(
+                lambda: jax.grad(lambda x: jnp.sum(0 * jnp.sqrt(x)))(jnp.zeros(3)),
+                FloatingPointError,
+            )
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    def stopped(call):
+        tf.debugging.enable_check_numerics()
+        try:
+            return _message(call, tf.errors.InvalidArgumentError)
+        finally:
+            tf.debugging.disable_check_numerics()
+
+    @check("on the way forward")
+    def forward():
+        return stopped(lambda: tf.reduce_sum(2 * tf.math.log(tf.ones(3) - 2) + 1))
+
+    @check("on the way back")
+    def backward():
+        def back():
+            x = tf.zeros(3)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = tf.reduce_sum(0 * tf.sqrt(x))
+            return tape.gradient(y, x)
+
+        return stopped(back)
+
+
+# Keras' own TerminateOnNaN only knows of the batch: the operation is found by the
+# engine, whose switch holds for Keras' operations too.
+def keras_tensorflow(check):
+    import keras
+    import tensorflow as tf
+
+    def stopped(call):
+        check.fallback("by the engine: tf.debugging.enable_check_numerics")
+        tf.debugging.enable_check_numerics()
+        try:
+            return _message(call, tf.errors.InvalidArgumentError)
+        finally:
+            tf.debugging.disable_check_numerics()
+
+    @check("on the way forward")
+    def forward():
+        return stopped(lambda: keras.ops.sum(2 * keras.ops.log(tf.ones(3) - 2) + 1))
+
+    @check("on the way back")
+    def backward():
+        def back():
+            x = keras.Variable([0.0, 0.0, 0.0])
+            with tf.GradientTape() as tape:
+                y = keras.ops.sum(0 * keras.ops.sqrt(x))
+            return tape.gradient(y, x.value)
+
+        return stopped(back)
+
+
+def keras_jax(check):
+    import jax
+    import keras
+
+    @check("on the way forward")
+    def forward():
+        check.fallback("by the engine: jax.debug_nans")
+        with jax.debug_nans(True):
+            return _message(
+                lambda: keras.ops.sum(2 * keras.ops.log(keras.ops.ones(3) - 2) + 1),
+                FloatingPointError,
+            )
+
+    @check("on the way back")
+    def backward():
+        check.fallback("by the engine: jax.debug_nans")
+        with jax.debug_nans(True):
+            return _message(
+                lambda: jax.grad(lambda x: keras.ops.sum(0 * keras.ops.sqrt(x)))(
+                    keras.ops.zeros(3)
+                ),
+                FloatingPointError,
+            )
+
+
+def keras_torch(check):
+    import keras
+    import torch
+
+    def stopped(function, start):
+        check.fallback("by the engine: torch.autograd.detect_anomaly")
+        x = keras.Variable(start)
+        with torch.autograd.detect_anomaly(check_nan=True):
+            return _message(lambda: function(x).backward(), RuntimeError)
+
+    @check("on the way forward")
+    def forward():
+        return stopped(
+            lambda x: keras.ops.sum(2 * keras.ops.log(x - 2) + 1), [1.0, 1.0, 1.0]
+        )
+
+    @check("on the way back")
+    def backward():
+        return stopped(lambda x: keras.ops.sum(0 * keras.ops.sqrt(x)), [0.0, 0.0, 0.0])

@@ -1,0 +1,279 @@
+"""Normalizations.
+
+Batch, layer, group, instance and root-mean-square normalization of the same array, by
+the framework's own layers; the running statistics of the batch normalization.
+"""
+
+import numpy as np
+
+EPSILON = 1e-3
+#: (batch, height, width, channels); the channels are the axis of layer and RMS.
+X = (np.random.RandomState(5).randint(-96, 97, (3, 4, 5, 6)) / 32.0).astype("float32")
+
+
+def _normal(x, axes):
+    x = x.astype("float64")
+    spread = x.var(axes, keepdims=True) + EPSILON
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(spread)
+
+
+_GROUPS = _normal(X.reshape(3, 4, 5, 2, 3), (1, 2, 4)).reshape(X.shape)
+#: A tenth of what the first batch says, with the variance over n or over n - 1.
+_RUNNING = [0.9 + 0.1 * X.astype("float64").var((0, 1, 2), ddof=d) for d in (0, 1)]
+
+
+def running_variance(value):
+    """Nine tenths of 1 and a tenth of the variance, over n or over n - 1"""
+    return any(np.allclose(value, right, rtol=1e-5) for right in _RUNNING)
+
+
+def _divisor(value):
+    return "over " + ("n" if np.allclose(value, _RUNNING[0], rtol=1e-5) else "n - 1")
+
+
+CHECKS = {
+    "batch": _normal(X, (0, 1, 2)),
+    "batch: running variance": running_variance,
+    "layer": _normal(X, (3,)),
+    "group": _GROUPS,
+    "instance": _normal(X, (1, 2)),
+    "root mean square": X
+    / np.sqrt((X.astype("float64") ** 2).mean(3, keepdims=True) + EPSILON),
+}
+
+
+def numpy(check):
+    import autograd.numpy as anp
+
+    def normal(x, axes):
+        spread = anp.var(x, axes, keepdims=True) + EPSILON
+        return (x - anp.mean(x, axes, keepdims=True)) / anp.sqrt(spread)
+
+    by_hand = "no layers: mean and variance by hand"
+
+    @check("batch")
+    def batch():
+        check.fallback(by_hand)
+        return normal(X, (0, 1, 2))
+
+    @check("batch: running variance")
+    def running():
+        check.fallback(by_hand)
+        return 0.9 * anp.ones(6) + 0.1 * anp.var(X, (0, 1, 2))
+
+    @check("layer")
+    def layer():
+        check.fallback(by_hand)
+        return normal(X, (3,))
+
+    @check("group")
+    def group():
+        check.fallback(by_hand)
+        return normal(X.reshape(3, 4, 5, 2, 3), (1, 2, 4)).reshape(X.shape)
+
+    @check("instance")
+    def instance():
+        check.fallback(by_hand)
+        return normal(X, (1, 2))
+
+    @check("root mean square")
+    def rms():
+        check.fallback(by_hand)
+        return X / anp.sqrt(anp.mean(X**2, 3, keepdims=True) + EPSILON)
+
+
+def pytorch(check):
+    import torch
+    from torch import nn
+
+    first = torch.from_numpy(X).permute(0, 3, 1, 2)
+
+    def channels_last(layer):
+        return layer(first).permute(0, 2, 3, 1).detach().numpy()
+
+    batch_norm = nn.BatchNorm2d(6, eps=EPSILON, momentum=0.1)
+
+    @check("batch")
+    def batch():
+        return channels_last(batch_norm)
+
+    @check("batch: running variance")
+    def running():
+        check.note(_divisor(batch_norm.running_var.numpy()))
+        return batch_norm.running_var.numpy()
+
+    @check("layer")
+    def layer():
+        return nn.LayerNorm(6, eps=EPSILON)(torch.from_numpy(X)).detach().numpy()
+
+    @check("group")
+    def group():
+        return channels_last(nn.GroupNorm(2, 6, eps=EPSILON))
+
+    @check("instance")
+    def instance():
+        return channels_last(nn.InstanceNorm2d(6, eps=EPSILON))
+
+    @check("root mean square")
+    def rms():
+        return nn.RMSNorm(6, eps=EPSILON)(torch.from_numpy(X)).detach().numpy()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    def normal(x, axes):
+        return jax.nn.standardize(x, axis=axes, epsilon=EPSILON)
+
+    by_hand = "no layers: jax.nn.standardize over the axes"
+
+    @check("batch")
+    def batch():
+        check.fallback(by_hand)
+        return normal(X, (0, 1, 2))
+
+    @check("batch: running variance")
+    def running():
+        check.fallback("no layers that keep anything: by hand")
+        return 0.9 * jnp.ones(6) + 0.1 * jnp.var(X, (0, 1, 2))
+
+    @check("layer")
+    def layer():
+        check.fallback(by_hand)
+        return normal(X, (3,))
+
+    @check("group")
+    def group():
+        check.fallback(by_hand)
+        return normal(X.reshape(3, 4, 5, 2, 3), (1, 2, 4)).reshape(X.shape)
+
+    @check("instance")
+    def instance():
+        check.fallback(by_hand)
+        return normal(X, (1, 2))
+
+    @check("root mean square")
+    def rms():
+        check.fallback("no layers: by hand")
+        return X * jax.lax.rsqrt(jnp.mean(X**2, 3, keepdims=True) + EPSILON)
+
+
+def flax(check):
+    from flax import nnx
+
+    rngs = nnx.Rngs(0)
+    batch_norm = nnx.BatchNorm(6, momentum=0.9, epsilon=EPSILON, rngs=rngs)
+
+    @check("batch")
+    def batch():
+        return batch_norm(X)
+
+    @check("batch: running variance")
+    def running():
+        check.note(_divisor(batch_norm.var[...]))
+        return batch_norm.var[...]
+
+    @check("layer")
+    def layer():
+        return nnx.LayerNorm(6, epsilon=EPSILON, rngs=rngs)(X)
+
+    @check("group")
+    def group():
+        return nnx.GroupNorm(6, num_groups=2, epsilon=EPSILON, rngs=rngs)(X)
+
+    @check("instance")
+    def instance():
+        return nnx.InstanceNorm(6, epsilon=EPSILON, rngs=rngs)(X)
+
+    @check("root mean square")
+    def rms():
+        return nnx.RMSNorm(6, epsilon=EPSILON, rngs=rngs)(X)
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+
+    first = X.transpose(0, 3, 1, 2)
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(
+        6, "batch", eps=EPSILON, momentum=0.9, mode="ema"
+    )
+    normed, state = jax.vmap(
+        norm, axis_name="batch", in_axes=(0, None), out_axes=(0, None)
+    )(first, state)
+
+    @check("batch")
+    def batch():
+        return normed.transpose(0, 2, 3, 1)
+
+    @check("batch: running variance")
+    def running():
+        variance = state.get(norm.ema_state_index)[1]
+        check.note(_divisor(variance))
+        return variance
+
+    @check("layer")
+    def layer():
+        norm = eqx.nn.LayerNorm(6, eps=EPSILON)
+        return jax.vmap(jax.vmap(jax.vmap(norm)))(X)
+
+    @check("group")
+    def group():
+        found = jax.vmap(eqx.nn.GroupNorm(2, 6, eps=EPSILON))(first)
+        return found.transpose(0, 2, 3, 1)
+
+    # A group per channel.
+    @check("instance")
+    def instance():
+        found = jax.vmap(eqx.nn.GroupNorm(6, 6, eps=EPSILON))(first)
+        return found.transpose(0, 2, 3, 1)
+
+    @check("root mean square")
+    def rms():
+        norm = eqx.nn.RMSNorm(6, eps=EPSILON)
+        return jax.vmap(jax.vmap(jax.vmap(norm)))(X)
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    _with_keras(check, tf.keras)
+
+
+def keras(check):
+    import keras
+
+    _with_keras(check, keras)
+
+
+def _with_keras(check, keras):
+    layers, array = keras.layers, keras.ops.convert_to_numpy
+    batch_norm = layers.BatchNormalization(momentum=0.9, epsilon=EPSILON)
+
+    @check("batch")
+    def batch():
+        return array(batch_norm(X, training=True))
+
+    @check("batch: running variance")
+    def running():
+        variance = array(batch_norm.moving_variance)
+        check.note(_divisor(variance))
+        return variance
+
+    @check("layer")
+    def layer():
+        return array(layers.LayerNormalization(epsilon=EPSILON)(X))
+
+    @check("group")
+    def group():
+        return array(layers.GroupNormalization(2, epsilon=EPSILON)(X))
+
+    # A group per channel.
+    @check("instance")
+    def instance():
+        return array(layers.GroupNormalization(-1, epsilon=EPSILON)(X))
+
+    @check("root mean square")
+    def rms():
+        return array(layers.RMSNormalization(epsilon=EPSILON)(X))

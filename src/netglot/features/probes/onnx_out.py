@@ -1,0 +1,156 @@
+"""ONNX written.
+
+A layer with relu is written as ONNX. The file must hold a product of matrices, a relu
+and the weights; it is read as what it is, a protocol buffer.
+"""
+
+import numpy as np
+
+W = np.array([[1, -2], [0.5, 3], [-1, 0.25]], "float32")
+X = np.array([[1, 2, 3]], "float32")
+
+
+def _fields(data):
+    """The fields of a protocol buffer: number -> what stands there."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = varint()
+        if key & 7 == 2:
+            size = varint()
+            yield key >> 3, data[at : at + size]
+            at += size
+        elif key & 7 == 0:
+            yield key >> 3, varint()
+        else:
+            size = 4 if key & 7 == 5 else 8
+            yield key >> 3, data[at : at + size]
+            at += size
+
+
+def _graph(path):
+    """ModelProto.graph (7)."""
+    with open(path, "rb") as file:
+        return [part for number, part in _fields(file.read()) if number == 7][0]
+
+
+def operations(path):
+    """The types (4) of the nodes (1) of a file."""
+    nodes = [part for number, part in _fields(_graph(path)) if number == 1]
+    return [
+        part.decode() for node in nodes for number, part in _fields(node) if number == 4
+    ]
+
+
+def _weights(path):
+    """All numbers of the initializers (5) that are as many as the weights."""
+    found = []
+    for number, part in _fields(_graph(path)):
+        if number == 5:
+            tensor = dict(_fields(part))
+            raw = tensor.get(9) or tensor.get(4) or b""
+            if isinstance(raw, bytes) and len(raw) == W.nbytes:
+                found.append(np.sort(np.frombuffer(raw, "float32")))
+    return found[0] if found else []
+
+
+def a_product_and_relu(found):
+    """Operations of ONNX: MatMul or Gemm, then Relu"""
+    return "Relu" in found and ("MatMul" in found or "Gemm" in found)
+
+
+CHECKS = {
+    "operations": a_product_and_relu,
+    # In their order of size: a file may hold them transposed.
+    "weights": np.sort(W.reshape(-1)),
+}
+
+
+def _written(check, write, packages):
+    """Writes a file; ``packages`` are those that the framework wants beside itself."""
+    with check.folder() as folder:
+        path, lacking = folder + "/model.onnx", []
+        try:
+            write(path)
+        except ImportError as error:
+            if not any(package in str(error) for package in packages):
+                raise
+            lacking.append(str(error))
+
+        @check("operations")
+        def kinds():
+            if lacking:
+                check.not_here(
+                    "the package %s: %s" % (" or ".join(packages), lacking[0])
+                )
+            return operations(path)
+
+        @check("weights")
+        def weights():
+            if lacking:
+                check.not_here("the package " + " or ".join(packages))
+            return _weights(path)
+
+
+def numpy(check):
+    check.nothing("autograd has no graph to write", "autograd.onnx")
+
+
+def pytorch(check):
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False), torch.nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.copy_(torch.from_numpy(W.T))
+    _written(
+        check,
+        lambda path: torch.onnx.export(
+            model, (torch.from_numpy(X),), path, external_data=False
+        ),
+        ["onnxscript", "onnx"],
+    )
+
+
+def jax(check):
+    check.nothing("JAX writes StableHLO; jax2onnx and others are apart", "jax.onnx")
+
+
+def tensorflow(check):
+    def write(path):
+        import tensorflow as tf
+        import tf2onnx
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+        def model(x):
+            return tf.nn.relu(x @ W)
+
+        tf2onnx.convert.from_function(
+            model, input_signature=model.input_signature, output_path=path
+        )
+
+    _written(check, write, ["tf2onnx"])
+
+
+def keras(check):
+    import keras
+
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, "relu", use_bias=False)]
+    )
+    model.set_weights([W])
+    _written(
+        check,
+        lambda path: model.export(path, format="onnx", verbose=False),
+        ["tf2onnx", "onnxscript", "onnx", "tensorflow"],
+    )

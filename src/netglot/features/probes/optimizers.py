@@ -1,0 +1,185 @@
+"""Optimizers.
+
+Ten steps of each from the same start, against the formulas in NumPy. The loss is half
+the sum of A (w - T)^2, whose gradient is A (w - T).
+"""
+
+import numpy as np
+
+START = np.array([1.0, -2.0, 0.5], "float32")
+A = np.array([1.0, 0.5, 4.0], "float32")
+T = np.array([0.25, 1.0, -1.0], "float32")
+RATE = 0.05
+
+
+def _walk(step):
+    w, state = START.astype("float64"), [np.zeros(3), np.zeros(3)]
+    for turn in range(1, 11):
+        w = w - step(A * (w - T), state, turn, w)
+    return w
+
+
+def _momentum(g, state, turn, w, nesterov=False):
+    state[0] = 0.9 * state[0] + g
+    return RATE * (g + 0.9 * state[0] if nesterov else state[0])
+
+
+def _rmsprop(g, state, turn, w):
+    state[0] = 0.9 * state[0] + 0.1 * g**2
+    return RATE * g / (np.sqrt(state[0]) + 1e-8)
+
+
+def _adagrad(g, state, turn, w):
+    state[0] = state[0] + g**2
+    return RATE * g / (np.sqrt(state[0]) + 1e-8)
+
+
+def _adam(g, state, turn, w, decay=0.0):
+    state[0] = 0.9 * state[0] + 0.1 * g
+    state[1] = 0.999 * state[1] + 0.001 * g**2
+    mean, square = state[0] / (1 - 0.9**turn), state[1] / (1 - 0.999**turn)
+    return RATE * (mean / (np.sqrt(square) + 1e-8) + decay * w)
+
+
+CHECKS = {
+    "SGD with momentum": _walk(_momentum),
+    "Nesterov's momentum": _walk(lambda *now: _momentum(*now, nesterov=True)),
+    "RMSprop": _walk(_rmsprop),
+    "Adagrad": _walk(_adagrad),
+    "Adam": _walk(_adam),
+    # The decay of 0.1 is taken from the weights, not added to the gradient.
+    "AdamW": _walk(lambda *now: _adam(*now, decay=0.1)),
+}
+
+
+def numpy(check):
+    from autograd import grad
+    from autograd.misc import optimizers
+
+    gradient = grad(lambda w, turn: 0.5 * (A * (w - T) ** 2).sum())
+    start = START.astype("float64")
+
+    # Its momentum is that of a mean: 0.1 of each gradient.
+    @check("SGD with momentum")
+    def momentum():
+        return optimizers.sgd(gradient, start, None, 10, step_size=RATE / 0.1, mass=0.9)
+
+    @check("RMSprop")
+    def rmsprop():
+        check.note("starts from a mean square of 1 and not of 0")
+        return optimizers.rmsprop(gradient, start, None, 10, RATE, gamma=0.9)
+
+    @check("Adam")
+    def adam():
+        return optimizers.adam(gradient, start, None, 10, step_size=RATE)
+
+    for name, attribute in (
+        ("Nesterov's momentum", "nesterov"),
+        ("Adagrad", "adagrad"),
+        ("AdamW", "adamw"),
+    ):
+
+        @check(name)
+        def lacking():
+            check.lacks(
+                "autograd.misc.optimizers." + attribute,
+                "autograd has sgd, rmsprop and adam",
+            )
+
+
+def pytorch(check):
+    import torch
+    from torch import optim
+
+    def walk(kind, **options):
+        w = torch.nn.Parameter(torch.from_numpy(START.copy()))
+        optimizer = kind([w], lr=RATE, **options)
+        for _ in range(10):
+            optimizer.zero_grad()
+            (
+                0.5 * (torch.from_numpy(A) * (w - torch.from_numpy(T)) ** 2).sum()
+            ).backward()
+            optimizer.step()
+        return w.detach().numpy()
+
+    check("SGD with momentum")(lambda: walk(optim.SGD, momentum=0.9))
+    check("Nesterov's momentum")(lambda: walk(optim.SGD, momentum=0.9, nesterov=True))
+    check("RMSprop")(lambda: walk(optim.RMSprop, alpha=0.9))
+    check("Adagrad")(lambda: walk(optim.Adagrad, eps=1e-8))
+    check("Adam")(lambda: walk(optim.Adam))
+    check("AdamW")(lambda: walk(optim.AdamW, weight_decay=0.1))
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    gradient = jax.jit(jax.grad(lambda w: 0.5 * jnp.sum(A * (w - T) ** 2)))
+
+    def walk(tx):
+        w = jnp.asarray(START)
+        state = tx.init(w)
+        for _ in range(10):
+            updates, state = tx.update(gradient(w), state, w)
+            w = optax.apply_updates(w, updates)
+        return w
+
+    check("SGD with momentum")(lambda: walk(optax.sgd(RATE, 0.9)))
+    check("Nesterov's momentum")(lambda: walk(optax.sgd(RATE, 0.9, nesterov=True)))
+    check("RMSprop")(lambda: walk(optax.rmsprop(RATE)))
+    check("Adagrad")(
+        lambda: walk(optax.adagrad(RATE, initial_accumulator_value=0.0, eps=1e-8))
+    )
+    check("Adam")(lambda: walk(optax.adam(RATE)))
+    check("AdamW")(lambda: walk(optax.adamw(RATE, weight_decay=0.1)))
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    def walk(optimizer):
+        w = tf.Variable(START)
+        for _ in range(10):
+            with tf.GradientTape() as tape:
+                loss = 0.5 * tf.reduce_sum(A * (w - T) ** 2)
+            optimizer.apply_gradients([(tape.gradient(loss, w), w)])
+        return w.numpy()
+
+    _with_keras(check, tf.keras.optimizers, walk)
+
+
+def keras(check):
+    import keras
+
+    # The loss as that of a layer whose one weight is the output for an input of 1.
+    def walk(optimizer):
+        model = keras.Sequential(
+            [keras.Input((1,)), keras.layers.Dense(3, use_bias=False)]
+        )
+        model.set_weights([START[None]])
+        model.compile(
+            optimizer,
+            loss=lambda true, found: 0.5 * keras.ops.sum(A * (found - true) ** 2),
+            jit_compile=False,
+        )
+        for _ in range(10):
+            model.train_on_batch(np.ones((1, 1)), T[None])
+        return model.get_weights()[0][0]
+
+    _with_keras(check, keras.optimizers, walk)
+
+
+def _with_keras(check, optimizers, walk):
+    check("SGD with momentum")(lambda: walk(optimizers.SGD(RATE, momentum=0.9)))
+    check("Nesterov's momentum")(
+        lambda: walk(optimizers.SGD(RATE, momentum=0.9, nesterov=True))
+    )
+    check("RMSprop")(lambda: walk(optimizers.RMSprop(RATE, rho=0.9, epsilon=1e-8)))
+    check("Adagrad")(
+        lambda: walk(
+            optimizers.Adagrad(RATE, initial_accumulator_value=0.0, epsilon=1e-8)
+        )
+    )
+    check("Adam")(lambda: walk(optimizers.Adam(RATE, epsilon=1e-8)))
+    check("AdamW")(lambda: walk(optimizers.AdamW(RATE, weight_decay=0.1, epsilon=1e-8)))

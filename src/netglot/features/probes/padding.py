@@ -1,0 +1,196 @@
+"""Same padding at stride 2, ceil pooling.
+
+"Same" at stride 2 needs one more zero behind than before when the size is even; a pool
+of 2 over an odd size must either drop the last pixel or make a smaller last window.
+"""
+
+import numpy as np
+
+#: One image of one channel; the kernel is not symmetric, so the side of a zero shows.
+X6 = (np.arange(36, dtype="float32").reshape(6, 6) % 7) - 3
+X5 = (np.arange(25, dtype="float32").reshape(5, 5) % 7) - 9
+KERNEL = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 10]], "float32")
+
+
+def _convolved(before, after):
+    x = np.pad(X6, (before, after))
+    return np.array(
+        [
+            [(x[2 * i : 2 * i + 3, 2 * j : 2 * j + 3] * KERNEL).sum() for j in range(3)]
+            for i in range(3)
+        ]
+    )
+
+
+def _pooled(function):
+    return np.array(
+        [
+            [function(X5[2 * i : 2 * i + 2, 2 * j : 2 * j + 2]) for j in range(3)]
+            for i in range(3)
+        ]
+    )
+
+
+CHECKS = {
+    '"same" at stride 2': _convolved(0, 1),
+    "zeros on one side only": _convolved(1, 0),
+    # All numbers are negative: a padding of zeros would win.
+    "ceil pooling, the largest": _pooled(np.max),
+    # Divided by the pixels that are there, not by four.
+    "ceil pooling, the mean": _pooled(np.mean),
+}
+
+
+def numpy(check):
+    for name in CHECKS:
+
+        @check(name)
+        def lacking():
+            check.lacks(
+                "autograd.numpy.conv2d", "autograd has no convolution and no pooling"
+            )
+
+
+def pytorch(check):
+    import torch
+    from torch.nn import functional
+
+    x6, x5 = torch.from_numpy(X6)[None, None], torch.from_numpy(X5)[None, None]
+    kernel = torch.from_numpy(KERNEL)[None, None]
+
+    @check('"same" at stride 2', refused_by=(RuntimeError, ValueError))
+    def same():
+        return functional.conv2d(x6, kernel, stride=2, padding="same")[0, 0].numpy()
+
+    @check("zeros on one side only")
+    def one_side():
+        check.fallback("conv2d pads both sides alike: functional.pad before it")
+        padded = functional.pad(x6, (1, 0, 1, 0))
+        return functional.conv2d(padded, kernel, stride=2)[0, 0].numpy()
+
+    @check("ceil pooling, the largest")
+    def largest():
+        return functional.max_pool2d(x5, 2, ceil_mode=True)[0, 0].numpy()
+
+    @check("ceil pooling, the mean")
+    def mean():
+        return functional.avg_pool2d(x5, 2, ceil_mode=True)[0, 0].numpy()
+
+
+def jax(check):
+    from jax import lax
+
+    def convolve(padding):
+        found = lax.conv(X6[None, None], KERNEL[None, None], (2, 2), padding)
+        return found[0, 0]
+
+    def one_side():
+        found = lax.conv_general_dilated(
+            X6[None, None], KERNEL[None, None], (2, 2), [(1, 0), (1, 0)]
+        )
+        return found[0, 0]
+
+    def pool(x, start, operation):
+        return lax.reduce_window(x, start, operation, (2, 2), (2, 2), "SAME")
+
+    check('"same" at stride 2')(lambda: convolve("SAME"))
+    check("zeros on one side only")(one_side)
+    check("ceil pooling, the largest")(lambda: pool(X5, -np.inf, lax.max))
+
+    @check("ceil pooling, the mean")
+    def mean():
+        check.note("the sum of the windows, over that of an image of ones")
+        return pool(X5, 0.0, lax.add) / pool(np.ones_like(X5), 0.0, lax.add)
+
+
+def flax(check):
+    import jax.numpy as jnp
+    from flax import nnx
+
+    def convolve(padding):
+        layer = nnx.Conv(
+            1, 1, (3, 3), 2, padding=padding, use_bias=False, rngs=nnx.Rngs(0)
+        )
+        layer.kernel[...] = jnp.asarray(KERNEL[:, :, None, None])
+        return layer(X6[None, :, :, None])[0, :, :, 0]
+
+    def pool(function, **options):
+        found = function(X5[None, :, :, None], (2, 2), (2, 2), "SAME", **options)
+        return found[0, :, :, 0]
+
+    check('"same" at stride 2')(lambda: convolve("SAME"))
+    check("zeros on one side only")(lambda: convolve([(1, 0), (1, 0)]))
+    check("ceil pooling, the largest")(lambda: pool(nnx.max_pool))
+    check("ceil pooling, the mean")(lambda: pool(nnx.avg_pool, count_include_pad=False))
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    def convolve(padding):
+        layer = eqx.nn.Conv2d(
+            1, 1, 3, 2, padding=padding, use_bias=False, key=jax.random.key(0)
+        )
+        layer = eqx.tree_at(lambda m: m.weight, layer, jnp.asarray(KERNEL[None, None]))
+        return layer(X6[None])[0]
+
+    check('"same" at stride 2')(lambda: convolve("SAME"))
+    check("zeros on one side only")(lambda: convolve([(1, 0), (1, 0)]))
+    check("ceil pooling, the largest")(
+        lambda: eqx.nn.MaxPool2d(2, 2, use_ceil=True)(X5[None])[0]
+    )
+    check("ceil pooling, the mean")(
+        lambda: eqx.nn.AvgPool2d(2, 2, use_ceil=True)(X5[None])[0]
+    )
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    x6, x5 = X6[None, :, :, None], X5[None, :, :, None]
+    kernel = KERNEL[:, :, None, None]
+
+    def image(x):
+        return x[0, :, :, 0].numpy()
+
+    one = [[0, 0], [1, 0], [1, 0], [0, 0]]
+    check('"same" at stride 2')(lambda: image(tf.nn.conv2d(x6, kernel, 2, "SAME")))
+    check("zeros on one side only")(lambda: image(tf.nn.conv2d(x6, kernel, 2, one)))
+    check("ceil pooling, the largest")(
+        lambda: image(tf.nn.max_pool2d(x5, 2, 2, "SAME"))
+    )
+    check("ceil pooling, the mean")(lambda: image(tf.nn.avg_pool2d(x5, 2, 2, "SAME")))
+
+
+def keras(check):
+    import keras
+    from keras import layers
+
+    x6, x5 = X6[None, :, :, None], X5[None, :, :, None]
+
+    def image(x):
+        return keras.ops.convert_to_numpy(x)[0, :, :, 0]
+
+    def convolve(padding, x):
+        layer = layers.Conv2D(1, 3, 2, padding, use_bias=False)
+        layer.build((None, None, None, 1))
+        layer.set_weights([KERNEL[:, :, None, None]])
+        return image(layer(x))
+
+    @check('"same" at stride 2')
+    def same():
+        return convolve("same", x6)
+
+    @check("zeros on one side only")
+    def one_side():
+        check.fallback("Conv2D pads both sides alike: ZeroPadding2D before it")
+        return convolve("valid", layers.ZeroPadding2D(((1, 0), (1, 0)))(x6))
+
+    check("ceil pooling, the largest")(
+        lambda: image(layers.MaxPooling2D(2, padding="same")(x5))
+    )
+    check("ceil pooling, the mean")(
+        lambda: image(layers.AveragePooling2D(2, padding="same")(x5))
+    )

@@ -1,0 +1,97 @@
+"""Learning-rate schedules.
+
+The rate of a schedule at ten steps, against its formula: falling by half every three
+steps, exponentially, along half a cosine, and after a linear warm-up.
+"""
+
+import numpy as np
+
+RATE, STEPS = 0.8, np.arange(10)
+
+CHECKS = {
+    "half every three steps": RATE * 0.5 ** (STEPS // 3),
+    "exponential": RATE * 0.9**STEPS,
+    "cosine to zero in nine steps": RATE * (1 + np.cos(np.pi * STEPS / 9)) / 2,
+    # From a quarter of the rate to the whole in three steps.
+    "linear warm-up": RATE * np.minimum(1, 0.25 + 0.25 * STEPS),
+}
+
+
+def numpy(check):
+    for name in CHECKS:
+
+        @check(name)
+        def schedule():
+            check.lacks(
+                "autograd.misc.optimizers.exponential_decay",
+                "the step size of autograd's optimizers is one number",
+            )
+
+
+def pytorch(check):
+    import torch
+    from torch.optim import lr_scheduler
+
+    def rates(kind, **options):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=RATE)
+        scheduler, found = kind(optimizer, **options), []
+        for _ in STEPS:
+            found.append(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    check("half every three steps")(
+        lambda: rates(lr_scheduler.StepLR, step_size=3, gamma=0.5)
+    )
+    check("exponential")(lambda: rates(lr_scheduler.ExponentialLR, gamma=0.9))
+    check("cosine to zero in nine steps")(
+        lambda: rates(lr_scheduler.CosineAnnealingLR, T_max=9)
+    )
+    check("linear warm-up")(
+        lambda: rates(lr_scheduler.LinearLR, start_factor=0.25, total_iters=3)
+    )
+
+
+def jax(check):
+    import optax
+
+    def rates(schedule):
+        return [float(schedule(step)) for step in STEPS]
+
+    check("half every three steps")(
+        lambda: rates(optax.exponential_decay(RATE, 3, 0.5, staircase=True))
+    )
+    check("exponential")(lambda: rates(optax.exponential_decay(RATE, 1, 0.9)))
+    check("cosine to zero in nine steps")(
+        lambda: rates(optax.cosine_decay_schedule(RATE, 9))
+    )
+    check("linear warm-up")(lambda: rates(optax.linear_schedule(RATE / 4, RATE, 3)))
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    _with_keras(check, tf.keras)
+
+
+def keras(check):
+    import keras
+
+    _with_keras(check, keras)
+
+
+def _with_keras(check, keras):
+    schedules = keras.optimizers.schedules
+
+    def rates(schedule):
+        return [float(schedule(step)) for step in STEPS]
+
+    check("half every three steps")(
+        lambda: rates(schedules.ExponentialDecay(RATE, 3, 0.5, staircase=True))
+    )
+    check("exponential")(lambda: rates(schedules.ExponentialDecay(RATE, 1, 0.9)))
+    check("cosine to zero in nine steps")(lambda: rates(schedules.CosineDecay(RATE, 9)))
+    check("linear warm-up")(
+        lambda: rates(schedules.PolynomialDecay(RATE / 4, 3, end_learning_rate=RATE))
+    )

@@ -1,0 +1,150 @@
+"""A shape error names the layer.
+
+A network of three layers, "first", "second" and "third", of which the second does not
+fit: is that refused, and does the message say which layer and which sizes?
+"""
+
+
+def refused(message):
+    """An exception"""
+    return bool(message)
+
+
+def names_the_layer(message):
+    """A message with the name of the layer: second"""
+    return "second" in message
+
+
+def names_the_sizes(message):
+    """A message with both sizes: 5 and 7"""
+    return "5" in message and "7" in message
+
+
+CHECKS = {
+    "is refused": refused,
+    "names the layer": names_the_layer,
+    "names the sizes": names_the_sizes,
+}
+
+
+def _judged(check, call):
+    """The message of a call that must not come to an end."""
+    message = ""
+    try:
+        call()
+    except Exception as error:
+        message = "%s: %s" % (type(error).__name__, error)
+        message = "%s %s" % (message, " ".join(getattr(error, "__notes__", ())))
+
+    @check("is refused")
+    def _():
+        return message
+
+    @check("names the layer")
+    def _():
+        return message[-280:] if "second" in message[-280:] else message
+
+    @check("names the sizes")
+    def _():
+        return message
+
+
+def numpy(check):
+    import autograd.numpy as anp
+
+    first, second, third = anp.ones((3, 5)), anp.ones((7, 4)), anp.ones((4, 2))
+    _judged(check, lambda: anp.ones((1, 3)) @ first @ second @ third)
+
+
+def pytorch(check):
+    import torch
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(3, 5)
+            self.second = nn.Linear(7, 4)
+            self.third = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.third(self.second(self.first(x)))
+
+    _judged(check, lambda: Network()(torch.ones(1, 3)))
+
+
+def jax(check):
+    import jax.numpy as jnp
+
+    first, second, third = jnp.ones((3, 5)), jnp.ones((7, 4)), jnp.ones((4, 2))
+    _judged(check, lambda: jnp.ones((1, 3)) @ first @ second @ third)
+
+
+def flax(check):
+    import jax.numpy as jnp
+    from flax import nnx
+
+    class Network(nnx.Module):
+        def __init__(self, rngs):
+            self.first = nnx.Linear(3, 5, rngs=rngs)
+            self.second = nnx.Linear(7, 4, rngs=rngs)
+            self.third = nnx.Linear(4, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.third(self.second(self.first(x)))
+
+    _judged(check, lambda: Network(nnx.Rngs(0))(jnp.ones((1, 3))))
+
+
+def equinox(check):
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    class Network(eqx.Module):
+        first: eqx.nn.Linear
+        second: eqx.nn.Linear
+        third: eqx.nn.Linear
+
+        def __init__(self, keys):
+            self.first = eqx.nn.Linear(3, 5, key=keys[0])
+            self.second = eqx.nn.Linear(7, 4, key=keys[1])
+            self.third = eqx.nn.Linear(4, 2, key=keys[2])
+
+        def __call__(self, x):
+            return self.third(self.second(self.first(x)))
+
+    network = Network(jax.random.split(jax.random.key(0), 3))
+    _judged(check, lambda: network(jnp.ones(3)))
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    first, second = tf.ones((3, 5)), tf.ones((7, 4))
+
+    # An operation may be given a name, which its errors repeat.
+    def network(x):
+        x = tf.matmul(x, first, name="first")
+        return tf.matmul(x, second, name="second")
+
+    _judged(check, lambda: network(tf.ones((1, 3))))
+
+
+def keras(check):
+    import keras
+
+    # Sizes come from the input as a rule; this layer was built for another one.
+    second = keras.layers.Dense(4, name="second")
+    second.build((None, 7))
+    _judged(
+        check,
+        lambda: keras.Sequential(
+            [
+                keras.Input((3,)),
+                keras.layers.Dense(5, name="first"),
+                second,
+                keras.layers.Dense(2, name="third"),
+            ]
+        ),
+    )

@@ -1,0 +1,192 @@
+"""Summary of the graph, FLOP count.
+
+A network of two layers: does the framework write a table of its layers with the number
+of its parameters, and count the operations of a pass forward?
+"""
+
+#: 8 inputs, 16 units, 4 outputs: weights and biases.
+PARAMETERS = 8 * 16 + 16 + 16 * 4 + 4
+#: A multiplication and an addition per weight, for ten observations.
+FLOPS = 10 * 2 * (8 * 16 + 16 * 4)
+
+
+def has_a_table(text):
+    """A text that names both layers and the number of parameters, 212"""
+    text = str(text)
+    return "hidden" in text and "output" in text and str(PARAMETERS) in text
+
+
+def counted(number):
+    """3840, or up to a third more where biases and activations are counted"""
+    return FLOPS <= number <= 1.34 * FLOPS
+
+
+CHECKS = {"a table of the layers": has_a_table, "FLOPs of a pass": counted}
+
+
+def numpy(check):
+    check.nothing("autograd has no graph to look at", "autograd.summary")
+
+
+def pytorch(check):
+    from collections import OrderedDict
+
+    import torch
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = nn.Sequential(
+        OrderedDict(hidden=nn.Linear(8, 16), relu=nn.ReLU(), output=nn.Linear(16, 4))
+    )
+
+    @check("a table of the layers")
+    def table():
+        check.note(
+            "print(model) names the layers and counts nothing; torchinfo is apart"
+        )
+        return model
+
+    @check("FLOPs of a pass")
+    def flops():
+        with FlopCounterMode(display=False) as counter:
+            model(torch.ones(10, 8))
+        return counter.get_total_flops()
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    w, b = jnp.ones((8, 16)), jnp.ones(16)
+    v, c = jnp.ones((16, 4)), jnp.ones(4)
+
+    @check("a table of the layers")
+    def table():
+        check.lacks("jax.summary", "JAX has no layers; make_jaxpr shows the operations")
+
+    @check("FLOPs of a pass")
+    def flops():
+        network = jax.jit(lambda x: jax.nn.relu(x @ w + b) @ v + c)
+        return network.lower(jnp.ones((10, 8))).compile().cost_analysis()["flops"]
+
+
+def flax(check):
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    class Network(nnx.Module):
+        def __init__(self, rngs):
+            self.hidden = nnx.Linear(8, 16, rngs=rngs)
+            self.output = nnx.Linear(16, 4, rngs=rngs)
+
+        def __call__(self, x):
+            return self.output(nnx.relu(self.hidden(x)))
+
+    model, x = Network(nnx.Rngs(0)), jnp.ones((10, 8))
+
+    @check("a table of the layers")
+    def table():
+        text = nnx.tabulate(model, x, console_kwargs={"width": 200})
+        check.note(text[:200])
+        start = text.find("Total")
+        return (
+            "hidden output " + text[start:]
+            if "hidden" in text and "output" in text
+            else text
+        )
+
+    @check("FLOPs of a pass")
+    def flops():
+        graph, state = nnx.split(model)
+        compiled = (
+            jax.jit(lambda s, x: nnx.merge(graph, s)(x)).lower(state, x).compile()
+        )
+        return compiled.cost_analysis()["flops"]
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    _keras_table(check, tf.keras)
+
+    @check("FLOPs of a pass")
+    def flops():
+        model = _keras_model(tf.keras)
+        return _tensorflow_flops(model)
+
+
+def _tensorflow_flops(model):
+    """By the profiler of TensorFlow 1, which still counts."""
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+
+    call = tf.function(model).get_concrete_function(tf.TensorSpec((10, 8)))
+    frozen = convert_to_constants.convert_variables_to_constants_v2(call)
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), name="")
+        options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+        options["output"] = "none"
+        return tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
+
+
+def _keras_model(keras):
+    return keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(16, "relu", name="hidden"),
+            keras.layers.Dense(4, name="output"),
+        ]
+    )
+
+
+def _keras_table(check, keras):
+    model = _keras_model(keras)
+
+    @check("a table of the layers")
+    def table():
+        lines = []
+        model.summary(print_fn=lambda text, line_break=False: lines.append(text))
+        text = "\n".join(lines)
+        check.note("Total params" + text.partition("Total params")[2][:20])
+        return text
+
+
+def keras_tensorflow(check):
+    import keras
+
+    _keras_table(check, keras)
+
+    @check("FLOPs of a pass")
+    def flops():
+        check.fallback("by the engine: TensorFlow's profiler")
+        return _tensorflow_flops(_keras_model(keras))
+
+
+def keras_jax(check):
+    import jax
+    import keras
+
+    _keras_table(check, keras)
+
+    @check("FLOPs of a pass")
+    def flops():
+        check.fallback("by the engine: cost_analysis of what JAX compiled")
+        model = _keras_model(keras)
+        compiled = jax.jit(lambda x: model(x)).lower(jax.numpy.ones((10, 8))).compile()
+        return compiled.cost_analysis()["flops"]
+
+
+def keras_torch(check):
+    import keras
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    _keras_table(check, keras)
+
+    @check("FLOPs of a pass")
+    def flops():
+        check.fallback("by the engine: PyTorch's FlopCounterMode")
+        with FlopCounterMode(display=False) as counter:
+            _keras_model(keras)(torch.ones(10, 8))
+        return counter.get_total_flops()

@@ -1,0 +1,161 @@
+"""Several threads of Python.
+
+Four threads differentiate at the same time, each its own numbers, again and again; and
+four threads ask one model. Every answer must be the one that a single thread gets.
+"""
+
+import threading
+
+import numpy as np
+
+THREADS, TURNS = 4, 25
+#: Thread k has these numbers, and weights that are k + 1 times as large.
+X = np.arange(12, dtype="float32").reshape(4, 3) / 8
+
+CHECKS = {
+    # The gradient of half the sum of (X w)^2 is X'X w; summed over all turns.
+    "gradients": [
+        (TURNS * (k + 1) * (X.T @ X @ np.ones(3))).tolist() for k in range(THREADS)
+    ],
+    # The model doubles; thread k asks it about X + k.
+    "one model, asked by all": [
+        float(TURNS * 2 * (X + k).sum()) for k in range(THREADS)
+    ],
+}
+
+
+def _together(work):
+    """What ``work(k)`` gives in thread k, summed over the turns."""
+    found, faults = [0.0] * THREADS, []
+    gate = threading.Barrier(THREADS)
+
+    def run(k):
+        try:
+            gate.wait(30)
+            for _ in range(TURNS):
+                found[k] = found[k] + np.asarray(work(k), "float64")
+        except BaseException as error:
+            gate.abort()
+            faults.append(error)
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
+    return [np.asarray(value).tolist() for value in found]
+
+
+def numpy(check):
+    import autograd.numpy as anp
+    from autograd import grad
+
+    gradient = grad(lambda w: 0.5 * anp.sum((X @ w) ** 2))
+
+    @check("gradients")
+    def gradients():
+        return _together(lambda k: gradient((k + 1) * np.ones(3)))
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: anp.sum(2 * (X + k)))
+
+
+def pytorch(check):
+    import torch
+
+    x = torch.from_numpy(X)
+
+    def gradient(k):
+        w = torch.full((3,), k + 1.0, requires_grad=True)
+        (0.5 * (x @ w).square().sum()).backward()
+        return w.grad.numpy()
+
+    model = torch.nn.Linear(3, 3, bias=False)
+    torch.nn.init.eye_(model.weight).data.mul_(2)
+
+    @check("gradients")
+    def gradients():
+        return _together(gradient)
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: model(x + k).detach().sum())
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    gradient = jax.jit(jax.grad(lambda w: 0.5 * jnp.sum((X @ w) ** 2)))
+    model = jax.jit(lambda x: jnp.sum(x @ (2 * jnp.eye(3))))
+
+    @check("gradients")
+    def gradients():
+        return _together(lambda k: gradient(jnp.full(3, k + 1.0)))
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: model(X + k))
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    @tf.function
+    def gradient(w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            loss = 0.5 * tf.reduce_sum(tf.linalg.matvec(X, w) ** 2)
+        return tape.gradient(loss, w)
+
+    @tf.function
+    def model(x):
+        return tf.reduce_sum(x @ (2 * tf.eye(3)))
+
+    @check("gradients")
+    def gradients():
+        return _together(lambda k: gradient(tf.fill([3], k + 1.0)))
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: model(tf.constant(X + k)))
+
+
+def keras(check):
+    import keras
+
+    # Half the sum of squares over the outputs of four observations, by a step of SGD.
+    def trained(k):
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(1, use_bias=False)]
+        )
+        model.compile(
+            keras.optimizers.SGD(1.0),
+            loss=lambda true, found: 0.5 * keras.ops.sum((found - true) ** 2),
+            jit_compile=False,
+        )
+        return model
+
+    models = [trained(k) for k in range(THREADS)]
+
+    def gradient(k):
+        weights = np.full((3, 1), k + 1.0, "float32")
+        models[k].set_weights([weights])
+        models[k].train_on_batch(X, np.zeros((4, 1)))
+        return (weights - models[k].get_weights()[0])[:, 0]
+
+    shared = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(3, use_bias=False)]
+    )
+    shared.set_weights([2 * np.eye(3)])
+
+    @check("gradients")
+    def gradients():
+        return _together(gradient)
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: keras.ops.convert_to_numpy(shared(X + k)).sum())

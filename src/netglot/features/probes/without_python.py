@@ -1,0 +1,234 @@
+"""Runs without Python.
+
+A trained network is exported, and a program in C or C++, built here against the
+framework's own library, loads it and prints what it gives.
+"""
+
+import os
+import subprocess
+
+import numpy as np
+
+TIMEOUT = 400
+
+W = np.array([[1, -2], [0.5, 3], [-1, 0.25]], "float32")
+
+# relu of [1 2 3] W, which is [-1 4.75]
+CHECKS = {"the numbers of a program in C or C++": [0.0, 4.75]}
+
+
+def _built(check, folder, name, source, options, libraries=()):
+    """Builds and runs the program; it gets the folder and prints numbers."""
+    compiler = check.command("g++" if name.endswith("cpp") else "gcc")
+    path = os.path.join(folder, name)
+    with open(path, "w") as file:
+        file.write(source)
+    program = os.path.join(folder, "program")
+    found = subprocess.run(
+        [compiler, path, "-o", program] + options,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if found.returncode:
+        raise RuntimeError("it cannot be built: " + found.stdout.decode()[-250:])
+    variables = dict(os.environ, LD_LIBRARY_PATH=os.pathsep.join(libraries))
+    told = subprocess.run(
+        [program, folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=variables,
+        timeout=60,
+    )
+    if told.returncode:
+        raise RuntimeError(
+            "it ended with %d: %s" % (told.returncode, told.stderr[-250:])
+        )
+    return [float(number) for number in told.stdout.decode().split()]
+
+
+_NAME = "the numbers of a program in C or C++"
+
+
+def numpy(check):
+    check.nothing("a model is a function of Python", "autograd.export")
+
+
+_LIBTORCH = """
+#include <torch/script.h>
+#include <cstdio>
+int main(int, char** arguments) {
+  auto model = torch::jit::load(std::string(arguments[1]) + "/model.pt");
+  auto y = model.forward({torch::tensor({{1.f, 2.f, 3.f}})}).toTensor();
+  for (int i = 0; i < y.numel(); ++i) std::printf("%g ", y[0][i].item<float>());
+}
+"""
+
+
+def pytorch(check):
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False), torch.nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.copy_(torch.from_numpy(W.T))
+    home = os.path.dirname(torch.__file__)
+
+    @check(_NAME)
+    def program():
+        with check.folder() as folder:
+            torch.jit.trace(model, torch.ones(1, 3)).save(folder + "/model.pt")
+            return _built(
+                check,
+                folder,
+                "program.cpp",
+                _LIBTORCH,
+                [
+                    "-std=c++20",
+                    "-O0",
+                    "-I%s/include" % home,
+                    "-I%s/include/torch/csrc/api/include" % home,
+                    "-L%s/lib" % home,
+                    "-ltorch",
+                    "-ltorch_cpu",
+                    "-lc10",
+                ],
+                [home + "/lib"],
+            )
+
+
+def jax(check):
+    import glob
+
+    import jaxlib
+
+    @check(_NAME)
+    def program():
+        home = os.path.dirname(jaxlib.__file__)
+        found = glob.glob(home + "/**/*pjrt_c_api*", recursive=True)
+        if found:
+            raise AssertionError("jaxlib has %s: the probe is out of date" % found[0])
+        check.no("it exports StableHLO, but the wheel has no library that runs it in C")
+
+
+_LIBTENSORFLOW = """
+#include <stdio.h>
+#include <string.h>
+#include "tensorflow/c/c_api.h"
+int main(int count, char** arguments) {
+  TF_Status* status = TF_NewStatus();
+  TF_Graph* graph = TF_NewGraph();
+  TF_SessionOptions* options = TF_NewSessionOptions();
+  const char* tags[] = {"serve"};
+  TF_Session* session = TF_LoadSessionFromSavedModel(
+      options, NULL, arguments[1], tags, 1, graph, NULL, status);
+  if (TF_GetCode(status)) return puts(TF_Message(status)), 1;
+  int64_t shape[] = {1, 3};
+  float x[] = {1, 2, 3};
+  TF_Tensor* in = TF_AllocateTensor(TF_FLOAT, shape, 2, sizeof x);
+  memcpy(TF_TensorData(in), x, sizeof x);
+  TF_Output from = {TF_GraphOperationByName(graph, "INPUT"), 0};
+  TF_Output to = {TF_GraphOperationByName(graph, "OUTPUT"), 0};
+  TF_Tensor* out = NULL;
+  TF_SessionRun(session, NULL, &from, &in, 1, &to, &out, 1, NULL, 0, NULL, status);
+  if (TF_GetCode(status)) return puts(TF_Message(status)), 1;
+  float* y = TF_TensorData(out);
+  printf("%g %g", y[0], y[1]);
+}
+"""
+
+
+def _in_c(check, folder):
+    """Runs the SavedModel in this folder by TensorFlow's library for C."""
+    import tensorflow as tf
+
+    home = os.path.dirname(tf.__file__)
+    signature = tf.saved_model.load(folder).signatures["serving_default"]
+    (name,) = signature.structured_input_signature[1]
+    source = _LIBTENSORFLOW.replace("INPUT", "serving_default_" + name)
+    source = source.replace("OUTPUT", "StatefulPartitionedCall")
+    return _built(
+        check,
+        folder,
+        "program.c",
+        source,
+        ["-I%s/include" % home]
+        + ["%s/libtensorflow_%s.so.2" % (home, part) for part in ("cc", "framework")],
+        [home],
+    )
+
+
+def tensorflow(check):
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(W)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+        def __call__(self, x):
+            return {"y": tf.nn.relu(x @ self.w)}
+
+    @check(_NAME)
+    def program():
+        with check.folder() as folder:
+            model = Network()
+            tf.saved_model.save(model, folder, signatures=model.__call__)
+            return _in_c(check, folder)
+
+
+def _keras_network():
+    import keras
+
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2, "relu", use_bias=False)]
+    )
+    model.set_weights([W])
+    return model
+
+
+def keras_tensorflow(check):
+    @check(_NAME)
+    def program():
+        with check.folder() as folder:
+            _keras_network().export(folder, verbose=False)
+            return _in_c(check, folder)
+
+
+def keras_jax(check):
+    @check(_NAME)
+    def program():
+        with check.folder() as folder:
+            try:
+                _keras_network().export(folder, verbose=False)
+            except ImportError as error:
+                check.not_here("the package tensorflow: %s" % str(error).split("\n")[0])
+            return _in_c(check, folder)
+
+
+def keras_torch(check):
+    import torch
+
+    home = os.path.dirname(torch.__file__)
+
+    @check(_NAME)
+    def program():
+        check.fallback("by the engine: traced by torch.jit, run by libtorch")
+        with check.folder() as folder:
+            model = _keras_network().eval()
+            torch.jit.trace(model, torch.ones(1, 3)).save(folder + "/model.pt")
+            return _built(
+                check,
+                folder,
+                "program.cpp",
+                _LIBTORCH,
+                [
+                    "-std=c++20",
+                    "-O0",
+                    "-I%s/include" % home,
+                    "-I%s/include/torch/csrc/api/include" % home,
+                    "-L%s/lib" % home,
+                    "-ltorch",
+                    "-ltorch_cpu",
+                    "-lc10",
+                ],
+                [home + "/lib"],
+            )
