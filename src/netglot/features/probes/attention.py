@@ -112,24 +112,24 @@ def jax(check):
 
     # (batch, steps, heads, width) here.
     q, k, v, k2, v2 = (jnp.asarray(x.swapaxes(1, 2)) for x in (Q, K, V, K2, V2))
-    attention = jax.nn.dot_product_attention
+    attention = jax.jit(jax.nn.dot_product_attention, static_argnames="is_causal")
 
     @check("one call")
     def plain():
-        return attention(q, k, v).swapaxes(1, 2)
+        return np.swapaxes(attention(q, k, v), 1, 2)
 
     @check("causal")
     def causal():
-        return attention(q, k, v, is_causal=True).swapaxes(1, 2)
+        return np.swapaxes(attention(q, k, v, is_causal=True), 1, 2)
 
     @check("grouped")
     def grouped():
-        return attention(q, k2, v2).swapaxes(1, 2)
+        return np.swapaxes(attention(q, k2, v2), 1, 2)
 
     @check("gradient of the causal")
     def gradient():
         total = jax.grad(lambda q: jnp.sum(attention(q, k, v, is_causal=True) * v))
-        return total(q).swapaxes(1, 2)
+        return np.swapaxes(jax.jit(total)(q), 1, 2)
 
 
 def tensorflow(check):
@@ -218,3 +218,39 @@ def keras(check):
         )
         model.train_on_batch(np.arange(2), V.swapaxes(1, 2))
         return Q - queries.get_weights()[0].swapaxes(1, 2)
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn.functional import scaled_dot_product_attention as attention
+
+    # (batch, steps, heads, width) here.
+    q, k, v, k2, v2 = (paddle.to_tensor(x.swapaxes(1, 2)) for x in (Q, K, V, K2, V2))
+
+    def heads_first(x):
+        return x.numpy().swapaxes(1, 2)
+
+    @check("one call")
+    def plain():
+        return heads_first(attention(q, k, v))
+
+    @check("causal")
+    def causal():
+        return heads_first(attention(q, k, v, is_causal=True))
+
+    @check("grouped")
+    def grouped():
+        try:
+            return heads_first(attention(q, k2, v2))
+        except ValueError as error:
+            check.note("refuses heads of other numbers: %s" % str(error)[-80:])
+        check.fallback("keys and values are repeated")
+        k4, v4 = (paddle.repeat_interleave(x, 2, axis=2) for x in (k2, v2))
+        return heads_first(attention(q, k4, v4))
+
+    @check("gradient of the causal")
+    def gradient():
+        query = q.clone().detach()
+        query.stop_gradient = False
+        (attention(query, k, v, is_causal=True) * v).sum().backward()
+        return heads_first(query.grad)

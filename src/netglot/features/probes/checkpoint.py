@@ -81,10 +81,11 @@ def pytorch(check):
 
 
 def jax(check):
+    import pickle
+
     import jax
     import jax.numpy as jnp
     import optax
-    import pickle
 
     tx = optax.sgd(0.1, momentum=0.9)
     w = jnp.asarray(W)
@@ -236,5 +237,35 @@ def keras(check):
             print(*model.get_weights()[0][0])
             """,
             folder + "/checkpoint.keras",
+        )
+    _compared(check, found)
+
+
+def paddle(check):
+    import paddle
+
+    # The state of the optimizer is found again by the name of the parameter.
+    w = paddle.create_parameter([2], "float32", name="w")
+    w.set_value(W)
+    optimizer = paddle.optimizer.Momentum(0.1, 0.9, parameters=[w])
+    (0.5 * (w**2).sum()).backward()
+    optimizer.step()
+    with check.folder() as folder:
+        path = folder + "/checkpoint"
+        paddle.save(optimizer.state_dict(), path + ".pdopt")
+        paddle.save({"w": w}, path + ".pdparams")
+        found = check.python(
+            """
+            import sys, paddle
+            w = paddle.create_parameter([2], "float32", name="w")
+            w.set_value(paddle.load(sys.argv[1] + ".pdparams")["w"])
+            optimizer = paddle.optimizer.Momentum(0.1, 0.9, parameters=[w])
+            optimizer.set_state_dict(paddle.load(sys.argv[1] + ".pdopt"))
+            print(*w.tolist())
+            (0.5 * (w**2).sum()).backward()
+            optimizer.step()
+            print(*w.tolist())
+            """,
+            path,
         )
     _compared(check, found)

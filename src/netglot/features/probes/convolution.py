@@ -209,7 +209,7 @@ def equinox(check):
 def tensorflow(check):
     import tensorflow as tf
 
-    for name, (kernel, groups, dilation, stride), loss in _CASES:
+    for name, (kernel, _, dilation, stride), loss in _CASES:
         # The groups are told from the shapes of input and kernel.
         def convolve(k):
             return tf.nn.conv2d(
@@ -271,3 +271,23 @@ def keras(check):
             model.train_on_batch(last, loss.transpose(0, 2, 3, 1))
             moved = kernel.transpose(2, 3, 1, 0) - model.get_weights()[0]
             return moved.transpose(3, 2, 0, 1)
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn import functional
+
+    for name, (kernel, groups, dilation, stride), loss in _CASES:
+        k = paddle.to_tensor(kernel, stop_gradient=False)
+        found = functional.conv2d(
+            paddle.to_tensor(X), k, groups=groups, dilation=dilation, stride=stride
+        )
+
+        @check(name)
+        def value():
+            return found.numpy()
+
+        @check("gradient of the " + name)
+        def gradient():
+            (found * paddle.to_tensor(loss)).sum().backward()
+            return k.grad.numpy()

@@ -66,9 +66,29 @@ def keras(check):
 
     @check("a product on a GPU")
     def product():
-        if not keras.distribution.list_devices("gpu"):
-            check.not_here("a GPU, or a build of %s for it" % keras.backend.backend())
+        engine = keras.backend.backend()
+        try:
+            found = keras.distribution.list_devices("gpu")
+        except (AttributeError, RuntimeError) as error:
+            # So say JAX where there is none, and the engine PyTorch in any case.
+            check.not_here("a GPU, or a build of %s for it: %s" % (engine, error))
+        if not found:
+            check.not_here("a GPU, or a build of %s for it" % engine)
         with keras.device("gpu:0"):
             found = keras.ops.matmul(keras.ops.array(A), keras.ops.array(V))
         assert "cpu" not in str(found.device).lower()
         return keras.ops.convert_to_numpy(found)
+
+
+def paddle(check):
+    import paddle
+
+    @check("a product on a GPU")
+    def product():
+        if not paddle.is_compiled_with_cuda():
+            check.not_here("a build with CUDA; this one is without")
+        if not paddle.device.cuda.device_count():
+            check.not_here("a GPU; this build is with CUDA")
+        found = paddle.mv(paddle.to_tensor(A).cuda(), paddle.to_tensor(V).cuda())
+        assert found.place.is_gpu_place()
+        return found.tolist()

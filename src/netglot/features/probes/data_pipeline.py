@@ -12,7 +12,7 @@ COUNT, WORKERS, WAIT = 24, 4, 0.05
 
 
 def shuffled_anew(epochs):
-    """Two epochs with every observation once, in two orders, neither as they came"""
+    """two epochs with every observation once, in two orders, neither as they came"""
     rows = [np.asarray(epoch).reshape(-1).tolist() for epoch in epochs]
     whole = list(range(COUNT))
     return (
@@ -173,5 +173,48 @@ def keras(check):
         model.predict(Batches(2, float), verbose=0)
         begin = time.perf_counter()
         found = model.predict(data, verbose=0)[:, 0]
+        assert found.tolist() == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, time.perf_counter() - begin)
+
+
+def paddle(check):
+    import paddle
+    from paddle.io import DataLoader
+
+    class Numbers(paddle.io.Dataset):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def __len__(self):
+            return COUNT
+
+        def __getitem__(self, index):
+            return np.array(self.function(index))
+
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        np.random.seed(0)
+        loader = DataLoader(Numbers(lambda i: i), batch_size=8, shuffle=True)
+        epochs = [[batch.numpy() for batch in loader] for _ in range(2)]
+        return [np.concatenate([b.reshape(-1) for b in epoch]) for epoch in epochs]
+
+    @check("batches, in order")
+    def batches():
+        loader = DataLoader(Numbers(lambda i: 2 * i), batch_size=8)
+        return np.stack([batch.numpy().reshape(-1) for batch in loader])
+
+    @check("several workers at a time")
+    def workers():
+        loader = DataLoader(
+            Numbers(_slowly),
+            batch_size=2,
+            num_workers=WORKERS,
+            persistent_workers=True,
+            use_shared_memory=False,
+        )
+        list(loader)
+        begin = time.perf_counter()
+        found = np.concatenate([batch.numpy().reshape(-1) for batch in loader])
         assert found.tolist() == list(range(0, 2 * COUNT, 2))
         return _by_several(check, time.perf_counter() - begin)

@@ -65,3 +65,9 @@ def tensorflow(check):
 
 def keras(check):
     check.nothing("Keras leaves kernels to its engine", "keras.ops.kernel")
+
+
+def paddle(check):
+    check.nothing(
+        "Paddle's kernels are C++ or CUDA, built apart", "paddle.incubate.kernel"
+    )

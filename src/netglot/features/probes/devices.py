@@ -6,12 +6,12 @@ and be asked where it is?
 
 
 def has_a_processor(names):
-    """Names of devices, a CPU among them"""
+    """names of devices, a CPU among them"""
     return any("cpu" in str(name).lower() for name in names)
 
 
 def is_a_processor(name):
-    """The name of a device that is a CPU"""
+    """the name of a device that is a CPU"""
     return "cpu" in str(name).lower()
 
 
@@ -39,10 +39,10 @@ def pytorch(check):
     @check("lists devices")
     def devices():
         found = torch.accelerator.device_count()
-        check.note("accelerators: %d; no list holds the CPU" % found)
-        return ["cpu"] + [
-            "%s:%d" % (torch.accelerator.current_accelerator(), i) for i in range(found)
-        ]
+        check.note("counts, by kind of device: %d accelerators" % found)
+        kind = torch.accelerator.current_accelerator()
+        processors = ["cpu:%d" % i for i in range(torch.cpu.device_count())]
+        return processors + ["%s:%d" % (kind, i) for i in range(found)]
 
     @check("an array says where it is")
     def place():
@@ -77,7 +77,8 @@ def tensorflow(check):
 def keras(check):
     import keras
 
-    @check("lists devices")
+    # Its distribution API has nothing for the engine PyTorch.
+    @check("lists devices", refused_by=(AttributeError,))
     def devices():
         return keras.distribution.list_devices()
 
@@ -86,3 +87,15 @@ def keras(check):
     def place():
         with keras.device("cpu:0"):
             return keras.ops.ones(3).device
+
+
+def paddle(check):
+    import paddle
+
+    @check("lists devices")
+    def devices():
+        return paddle.device.get_available_device()
+
+    @check("an array says where it is")
+    def place():
+        return paddle.ones([3], device="cpu").place

@@ -110,3 +110,15 @@ def keras_jax(check):
 
 def keras_torch(check):
     pytorch(check)
+
+
+def paddle(check):
+    import paddle
+
+    _exchanged(
+        check,
+        paddle.to_tensor,
+        paddle.from_dlpack,
+        lambda x: x.data_ptr(),
+        lambda x: x.numpy(),
+    )

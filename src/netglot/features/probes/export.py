@@ -163,3 +163,30 @@ model = torch.export.load(sys.argv[1]).module()
 print(*model(torch.from_numpy(x[: int(sys.argv[2])])).flatten().tolist())
 """,
         )
+
+
+def paddle(check):
+    import paddle
+
+    class Network(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.w = self.create_parameter([3, 2])
+
+        def forward(self, x):
+            return paddle.nn.functional.relu(x @ self.w)
+
+    model = Network()
+    model.w.set_value(W)
+    spec = paddle.static.InputSpec([None, 3], name="x")
+    with check.folder() as folder:
+        paddle.jit.save(model, folder + "/model", input_spec=[spec])
+        _loaded(
+            check,
+            folder + "/model",
+            """
+import paddle
+model = paddle.jit.load(sys.argv[1])
+print(*model(paddle.to_tensor(x[: int(sys.argv[2])])).numpy().flatten())
+""",
+        )

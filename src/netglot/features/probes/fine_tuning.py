@@ -15,7 +15,7 @@ Y = np.tanh(X @ BODY) @ np.array([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]], "float32
 
 
 def learned(losses):
-    """The loss with the new head falls to under a tenth"""
+    """the loss with the new head falls to under a tenth"""
     return 0 <= losses[1] < losses[0] / 10
 
 
@@ -313,6 +313,50 @@ def keras(check):
     @check("the body did not move")
     def frozen():
         return body.get_weights()[0]
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]
+
+
+def paddle(check):
+    import paddle
+    from paddle import nn
+
+    def network(outputs):
+        return nn.Sequential(
+            nn.Linear(2, 3, bias_attr=False),
+            nn.Tanh(),
+            nn.Linear(3, outputs, bias_attr=False),
+        )
+
+    old, model = network(1), network(1)
+    old[0].weight.set_value(BODY)
+    paddle.seed(0)
+    with check.folder() as folder:
+        paddle.save(old.state_dict(), folder + "/weights.pdparams")
+        model.set_state_dict(paddle.load(folder + "/weights.pdparams"))
+    for parameter in model.parameters():
+        parameter.stop_gradient = True
+    model[2] = nn.Linear(3, 2, bias_attr=False)
+    x, y = paddle.to_tensor(X), paddle.to_tensor(Y)
+
+    @check("the body is loaded")
+    def loaded():
+        return model[1](model[0](x))[0].numpy()
+
+    optimizer = paddle.optimizer.SGD(0.5, parameters=model.parameters())
+    losses = []
+    for _ in range(200):
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        losses.append(loss.item())
+
+    @check("the body did not move")
+    def frozen():
+        return model[0].weight.numpy()
 
     @check("the new head learned")
     def trained():

@@ -131,3 +131,18 @@ def work():
 fork(work, 300.0**2)
 """,
     )
+
+
+def paddle(check):
+    _forked(
+        check,
+        """
+import paddle
+def work():
+    w = paddle.ones([300, 300])
+    w.stop_gradient = False
+    (w @ w).sum().backward()
+    return w.grad.sum().item()
+fork(work, 2 * 300.0**3)
+""",
+    )

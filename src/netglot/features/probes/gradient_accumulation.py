@@ -113,3 +113,27 @@ def keras(check):
 
     check("after the first half")(lambda: step(slice(0, 2)))
     check("after both")(lambda: step(slice(2, 4)))
+
+
+def paddle(check):
+    import paddle
+
+    x, y = paddle.to_tensor(X), paddle.to_tensor(Y)
+    w = paddle.create_parameter([2], "float32")
+    w.set_value(W)
+    optimizer = paddle.optimizer.SGD(RATE, parameters=[w])
+
+    # backward() adds to the gradients that are there.
+    def backward(rows):
+        (0.5 * ((paddle.mv(x[rows], w) - y[rows]) ** 2).mean() / 2).backward()
+
+    @check("after the first half")
+    def first():
+        backward(slice(0, 2))
+        return w.numpy()
+
+    @check("after both")
+    def both():
+        backward(slice(2, 4))
+        optimizer.step()
+        return w.numpy()

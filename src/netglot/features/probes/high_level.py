@@ -4,6 +4,8 @@ One call that trains, with something called at the end of each epoch; a loader t
 hands out shuffled batches; augmentation of images; a model kept in a file.
 """
 
+import random
+
 import numpy as np
 
 #: Observations of y = 2 a - b: 32 of them, four batches.
@@ -14,12 +16,12 @@ IMAGE = np.arange(12, dtype="float32").reshape(2, 2, 3)
 
 
 def falls(losses):
-    """A loss for each of ten epochs, the last under a tenth of the first"""
+    """a loss for each of ten epochs, the last under a tenth of the first"""
     return len(losses) == 10 and 0 <= losses[-1] < losses[0] / 10
 
 
 def shuffled_batches(batches):
-    """Four batches of eight with every observation once, not in their order"""
+    """four batches of eight with every observation once, not in their order"""
     batches = [np.asarray(batch).reshape(-1) for batch in batches]
     if [len(batch) for batch in batches] != [8] * 4:
         return False
@@ -28,7 +30,7 @@ def shuffled_batches(batches):
 
 
 def mirrored_at_random(images):
-    """Of 32 equal images some are mirrored and some are not, and nothing else"""
+    """of 32 equal images some are mirrored and some are not, and nothing else"""
     kinds = [
         1 if np.allclose(i, IMAGE) else 2 if np.allclose(i, IMAGE[:, ::-1]) else 0
         for i in np.asarray(images).reshape((-1,) + IMAGE.shape)
@@ -217,3 +219,53 @@ def _with_keras(check, keras):
             model.save(folder + "/model.keras")
             loaded = keras.models.load_model(folder + "/model.keras")
         return loaded.predict(np.array([[3.0, 4.0]]), verbose=0)
+
+
+def paddle(check):
+    import paddle
+    from paddle.vision.transforms import RandomHorizontalFlip
+
+    paddle.seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    network = paddle.nn.Linear(2, 1, bias_attr=False)
+    data = paddle.io.TensorDataset([paddle.to_tensor(X), paddle.to_tensor(Y)])
+    epochs, losses = [], []
+
+    class Watch(paddle.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+            losses.append(logs["loss"][0])
+
+    @check("one call that trains")
+    def fit():
+        model = paddle.Model(network)
+        model.prepare(
+            paddle.optimizer.SGD(0.1, parameters=network.parameters()),
+            paddle.nn.MSELoss(),
+        )
+        model.fit(data, batch_size=8, epochs=10, verbose=0, callbacks=[Watch()])
+        return losses
+
+    @check("a callback in each epoch")
+    def callback():
+        return epochs
+
+    @check("data loading")
+    def loading():
+        loader = paddle.io.DataLoader(data, batch_size=8, shuffle=True)
+        return [x[:, 0].numpy() for x, _ in loader]
+
+    @check("augmentation")
+    def augmentation():
+        flip = RandomHorizontalFlip()
+        return np.stack([flip(IMAGE) for _ in range(32)])
+
+    @check("model saving")
+    def saving():
+        network.weight.set_value([[2.0], [-1.0]])
+        spec = paddle.static.InputSpec([None, 2])
+        with check.folder() as folder:
+            paddle.jit.save(network, folder + "/model", input_spec=[spec])
+            loaded = paddle.jit.load(folder + "/model")
+            return loaded(paddle.to_tensor([[3.0, 4.0]])).numpy()

@@ -19,7 +19,7 @@ X, KERNEL = _some(2, 3, 5, 6), _some(4, 3, 2, 2)
 
 def _taps():
     for index in np.ndindex(*KERNEL.shape):
-        o, i, a, b = index
+        _, i, a, b = index
         yield index, X[:, i, a : a + 4, b : b + 5].astype("float64")
 
 
@@ -217,3 +217,23 @@ def keras(check):
     check("channels last")(lambda: model(LAST, last).predict(LAST, verbose=0))
     check("gradient, channels first")(lambda: gradient(X, first, LOSS))
     check("gradient, channels last")(lambda: gradient(LAST, last, LOSS_LAST))
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn import functional
+
+    def convolved(x, layout):
+        kernel = paddle.to_tensor(KERNEL, stop_gradient=False)
+        x = paddle.to_tensor(np.ascontiguousarray(x))
+        return functional.conv2d(x, kernel, data_format=layout), kernel
+
+    def gradient(x, layout, loss):
+        found, kernel = convolved(x, layout)
+        (found * paddle.to_tensor(np.ascontiguousarray(loss))).sum().backward()
+        return kernel.grad.numpy()
+
+    check("channels first")(lambda: convolved(X, "NCHW")[0].numpy())
+    check("channels last")(lambda: convolved(LAST, "NHWC")[0].numpy())
+    check("gradient, channels first")(lambda: gradient(X, "NCHW", LOSS))
+    check("gradient, channels last")(lambda: gradient(LAST, "NHWC", LOSS_LAST))

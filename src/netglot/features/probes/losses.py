@@ -210,3 +210,40 @@ def keras(check):
         model.compile(keras.optimizers.SGD(1.0), keras.losses.CTC(), jit_compile=False)
         model.train_on_batch(np.zeros((1,) + STEPS.shape), np.array([TARGET]))
         return STEPS - model.get_weights()[0]
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn import functional
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        return functional.cross_entropy(
+            paddle.to_tensor(LOGITS),
+            paddle.to_tensor(LABELS),
+            label_smoothing=SMOOTHING,
+        ).item()
+
+    @check("Huber")
+    def huber():
+        errors = paddle.to_tensor(ERRORS)
+        return functional.smooth_l1_loss(errors, 0 * errors, reduction="none").numpy()
+
+    # The softmax is in it.
+    steps = paddle.to_tensor(STEPS[:, None], stop_gradient=False)
+    loss = functional.ctc_loss(
+        steps,
+        paddle.to_tensor([TARGET], dtype="int32"),
+        paddle.to_tensor([5]),
+        paddle.to_tensor([2]),
+        reduction="sum",
+    )
+
+    @check("CTC")
+    def ctc():
+        return loss.item()
+
+    @check("gradient of CTC")
+    def gradient():
+        loss.backward()
+        return steps.grad[:, 0].numpy()

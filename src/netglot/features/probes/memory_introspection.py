@@ -127,3 +127,22 @@ def keras_jax(check):
 
 def keras_torch(check):
     pytorch(check)
+
+
+def paddle(check):
+    import paddle
+
+    # paddle.device.memory_allocated and max_memory_allocated ask the allocators of
+    # devices, not that of the processor.
+    for name, attribute in (
+        ("bytes in use", "memory_allocated"),
+        ("the largest use", "max_memory_allocated"),
+    ):
+
+        @check(name, refused_by=(ValueError, RuntimeError))
+        def use():
+            asked = getattr(paddle.device.cuda, attribute)
+            before = asked()
+            arrays = [paddle.ones([1000, 1000]) for _ in range(3)]
+            assert len(arrays) == 3
+            return asked() - before

@@ -7,12 +7,12 @@ gradient is multiplied by 0. Does a switch of the framework stop there and say w
 
 
 def names_the_logarithm(message):
-    """An error that says that the logarithm did it"""
+    """an error that says that the logarithm did it"""
     return "log" in message.lower()
 
 
 def names_the_square_root(message):
-    """An error that says that the square root did it, or its derivative"""
+    """an error that says that the square root did it, or its derivative"""
     return "sqrt" in message.lower()
 
 
@@ -190,3 +190,24 @@ def keras_torch(check):
     @check("on the way back")
     def backward():
         return stopped(lambda x: keras.ops.sum(0 * keras.ops.sqrt(x)), [0.0, 0.0, 0.0])
+
+
+def paddle(check):
+    import paddle
+
+    def stopped(call):
+        paddle.set_flags({"FLAGS_check_nan_inf": True})
+        try:
+            return _message(call, (RuntimeError, OSError, ValueError))
+        finally:
+            paddle.set_flags({"FLAGS_check_nan_inf": False})
+
+    @check("on the way forward")
+    def forward():
+        return stopped(lambda: (2 * paddle.log(paddle.ones([3]) - 2) + 1).sum())
+
+    @check("on the way back")
+    def backward():
+        x = paddle.zeros([3])
+        x.stop_gradient = False
+        return stopped(lambda: (0 * paddle.sqrt(x)).sum().backward())

@@ -23,7 +23,7 @@ _RUNNING = [0.9 + 0.1 * X.astype("float64").var((0, 1, 2), ddof=d) for d in (0, 
 
 
 def running_variance(value):
-    """Nine tenths of 1 and a tenth of the variance, over n or over n - 1"""
+    """nine tenths of 1 and a tenth of the variance, over n or over n - 1"""
     return any(np.allclose(value, right, rtol=1e-5) for right in _RUNNING)
 
 
@@ -277,3 +277,42 @@ def _with_keras(check, keras):
     @check("root mean square")
     def rms():
         return array(layers.RMSNormalization(epsilon=EPSILON)(X))
+
+
+def paddle(check):
+    import paddle
+    from paddle import nn
+
+    first = paddle.to_tensor(X.transpose(0, 3, 1, 2))
+    last = paddle.to_tensor(X)
+
+    def channels_last(layer):
+        return layer(first).numpy().transpose(0, 2, 3, 1)
+
+    batch_norm = nn.BatchNorm2D(6, momentum=0.9, epsilon=EPSILON)
+
+    @check("batch")
+    def batch():
+        return channels_last(batch_norm)
+
+    @check("batch: running variance")
+    def running():
+        variance = batch_norm._variance.numpy()
+        check.note(_divisor(variance))
+        return variance
+
+    @check("layer")
+    def layer():
+        return nn.LayerNorm(6, epsilon=EPSILON)(last).numpy()
+
+    @check("group")
+    def group():
+        return channels_last(nn.GroupNorm(2, 6, epsilon=EPSILON))
+
+    @check("instance")
+    def instance():
+        return channels_last(nn.InstanceNorm2D(6, epsilon=EPSILON))
+
+    @check("root mean square")
+    def rms():
+        return nn.RMSNorm(6, epsilon=EPSILON)(last).numpy()

@@ -88,3 +88,7 @@ def tinygrad(check):
         with check.folder() as folder:
             write(folder + "/model.onnx")
             return OnnxRunner(folder + "/model.onnx")({"x": Tensor(X)})["y"].numpy()
+
+
+def paddle(check):
+    check.nothing("paddle.onnx only writes", "paddle.onnx.load")

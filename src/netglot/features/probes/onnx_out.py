@@ -42,7 +42,7 @@ def _fields(data):
 def _graph(path):
     """ModelProto.graph (7)."""
     with open(path, "rb") as file:
-        return [part for number, part in _fields(file.read()) if number == 7][0]
+        return next(part for number, part in _fields(file.read()) if number == 7)
 
 
 def operations(path):
@@ -66,7 +66,7 @@ def _weights(path):
 
 
 def a_product_and_relu(found):
-    """Operations of ONNX: MatMul or Gemm, then Relu"""
+    """operations of ONNX: MatMul or Gemm, then Relu"""
     return "Relu" in found and ("MatMul" in found or "Gemm" in found)
 
 
@@ -149,8 +149,24 @@ def keras(check):
         [keras.Input((3,)), keras.layers.Dense(2, "relu", use_bias=False)]
     )
     model.set_weights([W])
+    model.predict(X, verbose=0)
     _written(
         check,
         lambda path: model.export(path, format="onnx", verbose=False),
         ["tf2onnx", "onnxscript", "onnx", "tensorflow"],
+    )
+
+
+def paddle(check):
+    import paddle
+
+    model = paddle.nn.Sequential(
+        paddle.nn.Linear(3, 2, bias_attr=False), paddle.nn.ReLU()
+    )
+    model[0].weight.set_value(W)
+    spec = paddle.static.InputSpec([None, 3])
+    _written(
+        check,
+        lambda path: paddle.onnx.export(model, path[:-5], input_spec=[spec]),
+        ["paddle2onnx"],
     )

@@ -194,3 +194,24 @@ def keras(check):
     check("ceil pooling, the mean")(
         lambda: image(layers.AveragePooling2D(2, padding="same")(x5))
     )
+
+
+def paddle(check):
+    import paddle
+    from paddle.nn import functional
+
+    x6, x5 = paddle.to_tensor(X6[None, None]), paddle.to_tensor(X5[None, None])
+    kernel = paddle.to_tensor(KERNEL[None, None])
+
+    def convolve(padding):
+        return functional.conv2d(x6, kernel, stride=2, padding=padding)[0, 0].numpy()
+
+    # Above, below, left, right.
+    check('"same" at stride 2')(lambda: convolve("SAME"))
+    check("zeros on one side only")(lambda: convolve([1, 0, 1, 0]))
+    check("ceil pooling, the largest")(
+        lambda: functional.max_pool2d(x5, 2, ceil_mode=True)[0, 0].numpy()
+    )
+    check("ceil pooling, the mean")(
+        lambda: functional.avg_pool2d(x5, 2, ceil_mode=True)[0, 0].numpy()
+    )

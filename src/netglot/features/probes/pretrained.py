@@ -106,7 +106,12 @@ def pytorch(check):
         return read(folder + "/own.pt")
 
     def read(path):
-        return torch.load(path)["w"].numpy()
+        try:
+            return torch.load(path)["w"].numpy()
+        except RuntimeError as error:
+            if "safetensors is not installed" in str(error):
+                check.not_here("the package safetensors")
+            raise
 
     _tried(check, own, read, (RuntimeError, pickle.UnpicklingError, EOFError))
 
@@ -199,3 +204,19 @@ def keras(check):
         return empty.get_weights()[0]
 
     _tried(check, own, read, (ValueError, OSError, KeyError))
+
+
+def paddle(check):
+    import pickle
+
+    import paddle
+
+    def own(folder):
+        paddle.save({"w": paddle.to_tensor(W)}, folder + "/own.pdparams")
+        return read(folder + "/own.pdparams")
+
+    def read(path):
+        return paddle.load(path)["w"].numpy()
+
+    refused = (ValueError, RuntimeError, TypeError, pickle.UnpicklingError, OSError)
+    _tried(check, own, read, refused)

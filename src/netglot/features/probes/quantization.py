@@ -16,14 +16,14 @@ RIGHT = X @ W
 
 
 def near(found):
-    """Not the outputs themselves, but within 0.02 of the largest of them"""
+    """not the outputs themselves, but within 0.02 of the largest of them"""
     found = np.asarray(found)
     worst = np.abs(found - RIGHT).max() if found.shape == RIGHT.shape else np.inf
     return 1e-4 < worst < 0.02 * np.abs(RIGHT).max()
 
 
 def a_quarter(share):
-    """Between a fifth and a third of what float32 takes"""
+    """between a fifth and a third of what float32 takes"""
     return 0.2 < share < 0.34
 
 
@@ -134,3 +134,31 @@ def _with_keras(check, keras):
             )
             / W.nbytes
         )
+
+
+def paddle(check):
+    import paddle
+
+    refused = (RuntimeError, ValueError, OSError, TypeError, NotImplementedError)
+
+    @check("a product of int8 in int32", refused)
+    def product():
+        return paddle.matmul(paddle.to_tensor(A), paddle.to_tensor(B)).numpy()
+
+    # Made for GPUs: weights in int8 beside activations in half precision.
+    def quantized():
+        return paddle.nn.quant.weight_quantize(
+            paddle.to_tensor(W), algo="weight_only_int8"
+        )
+
+    @check("a layer in int8", refused)
+    def layer():
+        weight, scale = quantized()
+        return paddle.nn.quant.weight_only_linear(
+            paddle.to_tensor(X), weight, weight_scale=scale, weight_dtype="int8"
+        ).numpy()
+
+    @check("bytes of its weights", refused)
+    def weights():
+        weight, scale = quantized()
+        return (weight.numpy().nbytes + scale.numpy().nbytes) / W.nbytes

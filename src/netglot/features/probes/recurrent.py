@@ -75,12 +75,12 @@ def _near(value, truths):
 
 
 def states_of_a_gru(value):
-    """The states of a GRU that resets after the product, or before it"""
+    """the states of a GRU that resets after the product, or before it"""
     return _near(value, _STATES)
 
 
 def gradient_of_a_gru(value):
-    """The gradient of a GRU that resets after the product, or before it"""
+    """the gradient of a GRU that resets after the product, or before it"""
     return _near(value, _GRADIENTS)
 
 
@@ -415,3 +415,38 @@ def keras(check):
     @check("gradient of the GRU")
     def _():
         return _keras_order(gradient(gru))
+
+
+def paddle(check):
+    import paddle
+
+    lstm = paddle.nn.LSTM(INPUTS, UNITS, time_major=True)
+    gru = paddle.nn.GRU(INPUTS, UNITS, time_major=True)
+    for layer, w, u, b in ((lstm, W4, U4, B4), (gru, W3, U3, B3)):
+        layer.weight_ih_l0.set_value(w.T)
+        layer.weight_hh_l0.set_value(u.T)
+        layer.bias_ih_l0.set_value(b)
+        layer.bias_hh_l0.set_value(0 * b)
+
+    def gradient(layer):
+        states, _ = layer(paddle.to_tensor(X))
+        (states * paddle.to_tensor(LOSS)).sum().backward()
+        return layer.weight_ih_l0.grad.numpy().T
+
+    @check("LSTM")
+    def _():
+        return lstm(paddle.to_tensor(X))[0].numpy()
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru(paddle.to_tensor(X))[0].numpy()
+        check.note(_form(states))
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(gru)

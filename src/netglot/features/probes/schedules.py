@@ -95,3 +95,23 @@ def _with_keras(check, keras):
     check("linear warm-up")(
         lambda: rates(schedules.PolynomialDecay(RATE / 4, 3, end_learning_rate=RATE))
     )
+
+
+def paddle(check):
+    from paddle.optimizer import lr
+
+    def rates(scheduler):
+        found = []
+        for _ in STEPS:
+            found.append(scheduler())
+            scheduler.step()
+        return found
+
+    check("half every three steps")(lambda: rates(lr.StepDecay(RATE, 3, 0.5)))
+    check("exponential")(lambda: rates(lr.ExponentialDecay(RATE, 0.9)))
+    check("cosine to zero in nine steps")(
+        lambda: rates(lr.CosineAnnealingDecay(RATE, T_max=9))
+    )
+    check("linear warm-up")(
+        lambda: rates(lr.LinearWarmup(RATE, 3, start_lr=RATE / 4, end_lr=RATE))
+    )

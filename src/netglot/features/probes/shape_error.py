@@ -6,17 +6,17 @@ fit: is that refused, and does the message say which layer and which sizes?
 
 
 def refused(message):
-    """An exception"""
+    """an exception"""
     return bool(message)
 
 
 def names_the_layer(message):
-    """A message with the name of the layer: second"""
+    """a message with the name of the layer: second"""
     return "second" in message
 
 
 def names_the_sizes(message):
-    """A message with both sizes: 5 and 7"""
+    """a message with both sizes: 5 and 7"""
     return "5" in message and "7" in message
 
 
@@ -148,3 +148,20 @@ def keras(check):
             ]
         ),
     )
+
+
+def paddle(check):
+    import paddle
+    from paddle import nn
+
+    class Network(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(3, 5)
+            self.second = nn.Linear(7, 4)
+            self.third = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.third(self.second(self.first(x)))
+
+    _judged(check, lambda: Network()(paddle.ones([1, 3])))

@@ -11,7 +11,7 @@ FLOPS = 10 * 2 * (8 * 16 + 16 * 4)
 
 
 def has_a_table(text):
-    """A text that names both layers and the number of parameters, 212"""
+    """a text that names both layers and the number of parameters, 212"""
     text = str(text)
     return "hidden" in text and "output" in text and str(PARAMETERS) in text
 
@@ -190,3 +190,30 @@ def keras_torch(check):
         with FlopCounterMode(display=False) as counter:
             _keras_model(keras)(torch.ones(10, 8))
         return counter.get_total_flops()
+
+
+def paddle(check):
+    import paddle
+
+    model = paddle.nn.Sequential(
+        ("hidden", paddle.nn.Linear(8, 16)),
+        ("relu", paddle.nn.ReLU()),
+        ("output", paddle.nn.Linear(16, 4)),
+    )
+
+    @check("a table of the layers")
+    def table():
+        import contextlib
+        import io
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            counted = paddle.summary(model, (10, 8))
+        check.note("counts %d parameters" % counted["total_params"])
+        check.note("its table has the kinds of the layers and not their names")
+        return printed.getvalue()
+
+    # It counts a multiplication and its addition as one.
+    @check("FLOPs of a pass")
+    def flops():
+        return paddle.flops(model, [10, 8])

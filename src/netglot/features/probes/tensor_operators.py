@@ -11,7 +11,7 @@ B = np.array([[1.5, 2.0, -0.5], [0.75, -2.0, 1.0]], "float32")
 S = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.25], [0.0, 0.25, 3.0]], "float32")
 P = np.abs(A) + 0.125
 U = np.array([[0.5, -0.25, 0.75], [0.125, -0.5, 0.25]], "float32")
-I = np.array([[3, 5, 6], [12, 7, 1]], "int32")
+H = np.array([[3, 5, 6], [12, 7, 1]], "int32")
 J = np.array([[1, 2, 3], [2, 1, 4]], "int32")
 K = np.array([2, 0], "int32")
 M, N = A > 0, B > 0
@@ -30,19 +30,19 @@ TABLE = {
         "atan": (A,),
         "atan2": (A, B),
         "atanh": (U,),
-        "bitwise_and": (I, J),
-        "bitwise_left_shift": (I, J),
-        "bitwise_invert": (I,),
-        "bitwise_or": (I, J),
-        "bitwise_right_shift": (I, J),
-        "bitwise_xor": (I, J),
+        "bitwise_and": (H, J),
+        "bitwise_left_shift": (H, J),
+        "bitwise_invert": (H,),
+        "bitwise_or": (H, J),
+        "bitwise_right_shift": (H, J),
+        "bitwise_xor": (H, J),
         "ceil": (A,),
         "clip": (A, -1.0, 1.0),
         "copysign": (A, B),
         "cos": (A,),
         "cosh": (A,),
         "divide": (A, B),
-        "equal": (I, J),
+        "equal": (H, J),
         "exp": (A,),
         "expm1": (A,),
         "floor": (A,),
@@ -69,7 +69,7 @@ TABLE = {
         "multiply": (A, B),
         "negative": (A,),
         "nextafter": (A, B),
-        "not_equal": (I, J),
+        "not_equal": (H, J),
         "positive": (A,),
         "pow": (P, B),
         "reciprocal": (P,),
@@ -214,7 +214,7 @@ def _count(text):
 
 
 def nearly_all(text):
-    """Nine of ten are there and right"""
+    """nine of ten are there and right"""
     right, whole = _count(text)
     return right >= 0.9 * whole
 
@@ -307,7 +307,7 @@ def pytorch(check):
         lambda x: x.numpy(),
         {
             "bitwise_invert": "bitwise_not",
-            "flip": "flip",
+            "equal": "eq",
             "expand_dims": "unsqueeze",
             "permute_dims": "permute",
             "repeat": "repeat_interleave",
@@ -317,7 +317,6 @@ def pytorch(check):
             "cumulative_sum": "cumsum",
             "unique_values": "unique",
             "nonzero": lambda x: torch.nonzero(x, as_tuple=True),
-            "argsort": "argsort",
             "sort": lambda x, axis: torch.sort(x, axis).values,
             "max": "amax",
             "min": "amin",
@@ -429,5 +428,39 @@ def keras(check):
             "linalg.inv": "inv",
             "linalg.solve": "solve",
             "linalg.eigvalsh": lambda x: ops.eigh(x)[0],
+        },
+    )
+
+
+def paddle(check):
+    import paddle
+
+    _counted(
+        check,
+        [paddle],
+        paddle.to_tensor,
+        lambda x: x.numpy(),
+        {
+            "concat": "concat",
+            "bitwise_invert": "bitwise_not",
+            "expand_dims": "unsqueeze",
+            "permute_dims": "transpose",
+            "pow": "pow",
+            "negative": "neg",
+            "repeat": "repeat_interleave",
+            "take": lambda a, k, axis: paddle.index_select(a, k, axis),
+            "cumulative_prod": "cumprod",
+            "cumulative_sum": "cumsum",
+            "unique_values": "unique",
+            "nonzero": lambda x: [
+                part.reshape([-1]) for part in paddle.nonzero(x, as_tuple=True)
+            ],
+            "std": lambda x, axis: paddle.std(x, axis, unbiased=False),
+            "var": lambda x, axis: paddle.var(x, axis, unbiased=False),
+            "matrix_transpose": lambda x: x.mT,
+            "linalg.diagonal": "diagonal",
+            "linalg.cross": "cross",
+            "linalg.outer": "outer",
+            "linalg.trace": "trace",
         },
     )

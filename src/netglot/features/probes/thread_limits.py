@@ -11,12 +11,12 @@ ALONE = True
 
 
 def one_thread(share):
-    """No more processor time than time on the clock, a tenth allowed"""
+    """no more processor time than time on the clock, a tenth allowed"""
     return 0 < share < 1.1
 
 
 def one_computes(threads):
-    """One thread has nearly all of the processor time"""
+    """one thread has nearly all of the processor time"""
     return threads == 1
 
 
@@ -175,4 +175,17 @@ a = keras.ops.ones((800, 800))
 measure(lambda: keras.ops.convert_to_numpy(a @ a))
 """,
         "torch.set_num_threads(1)",
+    )
+
+
+def paddle(check):
+    _measured(
+        check,
+        """
+import paddle
+a = paddle.ones([800, 800])
+measure(lambda: (a @ a).numpy())
+""",
+        "pass",
+        {"OMP_NUM_THREADS": "1"},
     )

@@ -159,3 +159,26 @@ def keras(check):
     @check("one model, asked by all")
     def asked():
         return _together(lambda k: keras.ops.convert_to_numpy(shared(X + k)).sum())
+
+
+def paddle(check):
+    import paddle
+
+    x = paddle.to_tensor(X)
+
+    def gradient(k):
+        w = paddle.full([3], k + 1.0)
+        w.stop_gradient = False
+        (0.5 * (paddle.mv(x, w) ** 2).sum()).backward()
+        return w.grad.numpy()
+
+    model = paddle.nn.Linear(3, 3, bias_attr=False)
+    model.weight.set_value(2 * np.eye(3, dtype="float32"))
+
+    @check("gradients")
+    def gradients():
+        return _together(gradient)
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: model(x + k).sum().item())

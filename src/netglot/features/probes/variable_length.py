@@ -102,7 +102,6 @@ def jax(check):
 
 
 def flax(check):
-    import jax
     import jax.numpy as jnp
     from flax import nnx
 
@@ -110,16 +109,17 @@ def flax(check):
     layer.cell.dense_i.kernel[...] = jnp.full((1, 1), W)
     layer.cell.dense_h.kernel[...] = jnp.full((1, 1), U)
 
-    def last(x):
+    def last(layer, x):
         return layer(x, seq_lengths=jnp.array(LENGTHS))[0]
 
     @check("last states")
     def states():
-        return last(X)
+        return last(layer, X)
 
     @check("gradient of the inputs")
     def gradient():
-        return jax.grad(lambda x: jnp.sum(last(x)))(X)
+        total = nnx.grad(lambda layer, x: jnp.sum(last(layer, x)), argnums=1)
+        return total(layer, X)
 
 
 def tensorflow(check):
@@ -182,3 +182,22 @@ def keras(check):
         marks = np.arange(4) < np.array(LENGTHS)[:, None]
         network.train_on_batch([np.arange(2), marks], np.zeros((2, 1)))
         return X - inputs.get_weights()[0]
+
+
+def paddle(check):
+    import paddle
+
+    layer = paddle.nn.SimpleRNN(1, 1, bias_ih_attr=False, bias_hh_attr=False)
+    layer.weight_ih_l0.set_value([[W]])
+    layer.weight_hh_l0.set_value([[U]])
+    x = paddle.to_tensor(X, stop_gradient=False)
+    _, last = layer(x, sequence_length=paddle.to_tensor(LENGTHS))
+
+    @check("last states")
+    def states():
+        return last[0].numpy()
+
+    @check("gradient of the inputs")
+    def gradient():
+        last.sum().backward()
+        return x.grad.numpy()
