@@ -139,7 +139,7 @@ def tensorflow(check):
     def attention(q, k, v, causal=False):
         layer = tf.keras.layers.Attention(use_scale=False)
         scale = q.shape[-1] ** -0.5
-        rows = [tf.reshape(x, (-1,) + x.shape[2:]) for x in (q * scale, v, k)]
+        rows = [tf.reshape(x, [-1, 5, 4]) for x in (q * scale, v, k)]
         return tf.reshape(layer(rows, use_causal_mask=causal), q.shape)
 
     @check("one call")
@@ -254,3 +254,46 @@ def paddle(check):
         query.stop_gradient = False
         (attention(query, k, v, is_causal=True) * v).sum().backward()
         return heads_first(query.grad)
+
+
+def mxnet(check):
+    from mxnet import autograd, nd
+
+    # Heads of a batch, one after the other; the operations of 1.9 for attention take
+    # queries, keys and values interleaved and know no mask.
+    def attention(q, k, v, causal=False):
+        rows = [x.reshape((-1, 5, 4)) for x in (q, k, v)]
+        scores = nd.batch_dot(rows[0], rows[1], transpose_b=True) / 2
+        if causal:
+            mask = nd.array(np.tril(np.ones((1, 5, 5))))
+            scores = nd.where(
+                mask.broadcast_like(scores), scores, -1e30 * nd.ones_like(scores)
+            )
+        return nd.batch_dot(nd.softmax(scores), rows[2]).reshape(q.shape)
+
+    q, k, v, k2, v2 = map(nd.array, (Q, K, V, K2, V2))
+    by_hand = "nd.batch_dot and nd.softmax"
+
+    @check("one call")
+    def plain():
+        check.fallback(by_hand)
+        return attention(q, k, v).asnumpy()
+
+    @check("causal")
+    def causal():
+        check.fallback(by_hand)
+        return attention(q, k, v, causal=True).asnumpy()
+
+    @check("grouped")
+    def grouped():
+        check.fallback(by_hand)
+        return attention(q, k2.repeat(2, 1), v2.repeat(2, 1)).asnumpy()
+
+    @check("gradient of the causal")
+    def gradient():
+        check.fallback(by_hand)
+        q.attach_grad()
+        with autograd.record():
+            found = attention(q, k, v, causal=True)
+        found.backward(v)
+        return q.grad.asnumpy()

@@ -269,3 +269,50 @@ def paddle(check):
             path,
         )
     _compared(check, found)
+
+
+def mxnet(check):
+    from mxnet import autograd, gluon, nd
+
+    class Network(gluon.Block):
+        def __init__(self):
+            super(Network, self).__init__()
+            self.w = self.params.get("w", shape=(2,), init="zeros")
+
+    network = Network()
+    network.initialize()
+    network.w.set_data(nd.array(W))
+    settings = {"learning_rate": 0.1, "momentum": 0.9}
+    trainer = gluon.Trainer(network.collect_params(), "sgd", settings)
+    with autograd.record():
+        loss = 0.5 * (network.w.data() ** 2).sum()
+    loss.backward()
+    trainer.step(1)
+    with check.folder() as folder:
+        network.save_parameters(folder + "/w.params")
+        trainer.save_states(folder + "/w.states")
+        found = check.python(
+            """
+            import sys
+            from mxnet import autograd, gluon
+
+            class Network(gluon.Block):
+                def __init__(self):
+                    super(Network, self).__init__()
+                    self.w = self.params.get("w", shape=(2,), init="zeros")
+
+            network = Network()
+            network.load_parameters(sys.argv[1] + "/w.params")
+            settings = {"learning_rate": 0.1, "momentum": 0.9}
+            trainer = gluon.Trainer(network.collect_params(), "sgd", settings)
+            trainer.load_states(sys.argv[1] + "/w.states")
+            print(*network.w.data().asnumpy())
+            with autograd.record():
+                loss = 0.5 * (network.w.data() ** 2).sum()
+            loss.backward()
+            trainer.step(1)
+            print(*network.w.data().asnumpy())
+            """,
+            folder,
+        )
+    _compared(check, found)

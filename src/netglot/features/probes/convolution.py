@@ -291,3 +291,31 @@ def paddle(check):
         def gradient():
             (found * paddle.to_tensor(loss)).sum().backward()
             return k.grad.numpy()
+
+
+def mxnet(check):
+    from mxnet import autograd, nd
+
+    for name, (kernel, groups, dilation, stride), loss in _CASES:
+        k = nd.array(kernel)
+        k.attach_grad()
+        with autograd.record():
+            found = nd.Convolution(
+                nd.array(X),
+                k,
+                kernel=(3, 3),
+                num_filter=len(kernel),
+                num_group=groups,
+                dilate=(dilation, dilation),
+                stride=(stride, stride),
+                no_bias=True,
+            )
+
+        @check(name)
+        def value():
+            return found.asnumpy()
+
+        @check("gradient of the " + name)
+        def gradient():
+            found.backward(nd.array(loss))
+            return k.grad.asnumpy()

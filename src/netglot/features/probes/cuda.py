@@ -92,3 +92,19 @@ def paddle(check):
         found = paddle.mv(paddle.to_tensor(A).cuda(), paddle.to_tensor(V).cuda())
         assert found.place.is_gpu_place()
         return found.tolist()
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    @check("a product on a GPU")
+    def product():
+        if not mx.context.num_gpus():
+            built = mx.runtime.Features().is_enabled("CUDA")
+            check.not_here(
+                "a GPU; this build is %s CUDA" % ("with" if built else "without")
+            )
+        gpu = mx.gpu()
+        found = mx.nd.dot(mx.nd.array(A, ctx=gpu), mx.nd.array(V, ctx=gpu))
+        assert found.context == gpu
+        return found.asnumpy()

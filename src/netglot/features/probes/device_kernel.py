@@ -71,3 +71,22 @@ def paddle(check):
     check.nothing(
         "Paddle's kernels are C++ or CUDA, built apart", "paddle.incubate.kernel"
     )
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    # Source of CUDA, compiled when the program runs.
+    @check("a x + y")
+    def saxpy():
+        if not mx.context.num_gpus():
+            check.not_here("a GPU, for mxnet.rtc.CudaModule")
+        source = """extern "C" __global__ void axpy(const float *x, float *y, float a) {
+            y[threadIdx.x] += a * x[threadIdx.x];
+        }"""
+        kernel = mx.rtc.CudaModule(source).get_kernel(
+            "axpy", "const float *x, float *y, float a"
+        )
+        x, y = mx.nd.array(X, ctx=mx.gpu()), mx.nd.array(Y, ctx=mx.gpu())
+        kernel.launch([x, y, 2.5], mx.gpu(), (1, 1, 1), (8, 1, 1))
+        return y.asnumpy()

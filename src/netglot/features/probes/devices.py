@@ -94,8 +94,24 @@ def paddle(check):
 
     @check("lists devices")
     def devices():
-        return paddle.device.get_available_device()
+        check.note(
+            "devices beside processors: %s" % paddle.device.get_available_device()
+        )
+        return paddle.device.get_all_device_type()
 
     @check("an array says where it is")
     def place():
         return paddle.ones([3], device="cpu").place
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    @check("lists devices")
+    def devices():
+        check.note("counts GPUs: %d; nothing lists the CPU" % mx.context.num_gpus())
+        return [mx.gpu(i) for i in range(mx.context.num_gpus())]
+
+    @check("an array says where it is")
+    def place():
+        return mx.nd.ones(3, ctx=mx.cpu()).context

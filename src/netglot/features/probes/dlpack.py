@@ -122,3 +122,35 @@ def paddle(check):
         lambda x: x.data_ptr(),
         lambda x: x.numpy(),
     )
+
+
+def mxnet(check):
+    import ctypes
+
+    import mxnet as mx
+
+    # It hands over the capsule itself, which NumPy does not take.
+    @check("given: the numbers", refused_by=(AttributeError, TypeError))
+    def given():
+        return np.from_dlpack(mx.nd.array(X))
+
+    @check("given: the same memory", refused_by=(AttributeError, TypeError))
+    def given_memory():
+        return np.from_dlpack(mx.nd.array(X)).ctypes.data > 0
+
+    def address(array):
+        where = ctypes.c_void_p()
+        mx.base.check_call(
+            mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(where))
+        )
+        return where.value
+
+    @check("taken: the numbers")
+    def taken():
+        return mx.nd.from_numpy(_aligned(), zero_copy=True).asnumpy()
+
+    @check("taken: the same memory")
+    def taken_memory():
+        source = _aligned()
+        check.note("by nd.from_numpy, which is built upon DLPack")
+        return address(mx.nd.from_numpy(source, zero_copy=True)) == _address(source)

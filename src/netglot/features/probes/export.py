@@ -153,7 +153,15 @@ def keras_jax(check):
 def keras_torch(check):
     with check.folder() as folder:
         path = folder + "/model.pt2"
-        _keras_network().export(path, format="torch", verbose=False)
+        import torch
+
+        # Else the sizes of the batch would be that of a sample of one.
+        _keras_network().export(
+            path,
+            format="torch",
+            verbose=False,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
         _loaded(
             check,
             path,
@@ -188,5 +196,36 @@ def paddle(check):
 import paddle
 model = paddle.jit.load(sys.argv[1])
 print(*model(paddle.to_tensor(x[: int(sys.argv[2])])).numpy().flatten())
+""",
+        )
+
+
+def mxnet(check):
+    from mxnet import gluon, nd
+
+    class Network(gluon.HybridBlock):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.name_scope():
+                self.w = self.params.get("w", shape=(3, 2))
+
+        def hybrid_forward(self, F, x, w):
+            return F.relu(F.dot(x, w))
+
+    network = Network()
+    network.initialize()
+    network.w.set_data(nd.array(W))
+    network.hybridize()
+    network(nd.array(X))
+    with check.folder() as folder:
+        network.export(folder + "/model")
+        _loaded(
+            check,
+            folder + "/model",
+            """
+from mxnet import gluon, nd
+files = sys.argv[1] + "-symbol.json", ["data"], sys.argv[1] + "-0000.params"
+model = gluon.SymbolBlock.imports(*files)
+print(*model(nd.array(x[: int(sys.argv[2])])).asnumpy().flatten())
 """,
         )

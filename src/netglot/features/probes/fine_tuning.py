@@ -361,3 +361,52 @@ def paddle(check):
     @check("the new head learned")
     def trained():
         return [losses[0], losses[-1]]
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, gluon, nd
+
+    def network(outputs):
+        found = gluon.nn.HybridSequential()
+        found.add(
+            gluon.nn.Dense(3, "tanh", use_bias=False, in_units=2),
+            gluon.nn.Dense(outputs, use_bias=False, in_units=3),
+        )
+        return found
+
+    mx.random.seed(0)
+    old, trained = network(1), network(1)
+    old.initialize()
+    old[0].weight.set_data(nd.array(BODY.T))
+    with check.folder() as folder:
+        old.save_parameters(folder + "/weights.params")
+        trained.load_parameters(folder + "/weights.params")
+    body, head = trained[0], gluon.nn.Dense(2, use_bias=False, in_units=3)
+    body.collect_params().setattr("grad_req", "null")
+    head.initialize()
+    model = gluon.nn.HybridSequential()
+    model.add(body, head)
+    x, y = nd.array(X), nd.array(Y)
+
+    @check("the body is loaded")
+    def loaded():
+        return body(x)[0].asnumpy()
+
+    # The gradient of a sum of half squares per observation is divided by the batch.
+    trainer = gluon.Trainer(model.collect_params(), "sgd", {"learning_rate": 0.5})
+    loss_of, losses = gluon.loss.L2Loss(), []
+    for _ in range(200):
+        with autograd.record():
+            loss = loss_of(model(x), y)
+        loss.backward()
+        trainer.step(len(X))
+        losses.append(loss.mean().asscalar())
+
+    @check("the body did not move")
+    def frozen():
+        return body.weight.data().asnumpy().T
+
+    @check("the new head learned")
+    def learned():
+        return [losses[0], losses[-1]]

@@ -146,3 +146,20 @@ def work():
 fork(work, 2 * 300.0**3)
 """,
     )
+
+
+def mxnet(check):
+    _forked(
+        check,
+        """
+from mxnet import autograd, nd
+def work():
+    w = nd.ones((300, 300))
+    w.attach_grad()
+    with autograd.record():
+        loss = nd.dot(w, w).sum()
+    loss.backward()
+    return float(w.grad.sum().asscalar())
+fork(work, 2 * 300.0**3)
+""",
+    )

@@ -137,3 +137,29 @@ def paddle(check):
         backward(slice(2, 4))
         optimizer.step()
         return w.numpy()
+
+
+def mxnet(check):
+    from mxnet import autograd, gluon, nd
+
+    x, y = nd.array(X), nd.array(Y)
+    w = gluon.Parameter("w", shape=(2,), grad_req="add")
+    w.initialize()
+    w.set_data(nd.array(W))
+    trainer = gluon.Trainer([w], "sgd", {"learning_rate": RATE})
+
+    def backward(rows):
+        with autograd.record():
+            loss = 0.5 * ((nd.dot(x[rows], w.data()) - y[rows]) ** 2).sum()
+        loss.backward()
+
+    @check("after the first half")
+    def first():
+        backward(slice(0, 2))
+        return w.data().asnumpy()
+
+    @check("after both")
+    def both():
+        backward(slice(2, 4))
+        trainer.step(4)
+        return w.data().asnumpy()

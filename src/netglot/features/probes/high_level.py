@@ -258,14 +258,83 @@ def paddle(check):
 
     @check("augmentation")
     def augmentation():
-        flip = RandomHorizontalFlip()
-        return np.stack([flip(IMAGE) for _ in range(32)])
+        try:
+            flip = RandomHorizontalFlip()
+            return np.stack([flip(IMAGE) for _ in range(32)])
+        except ImportError as error:
+            check.not_here("the package opencv-python: %s" % error)
 
     @check("model saving")
     def saving():
-        network.weight.set_value([[2.0], [-1.0]])
+        network.weight.set_value(np.array([[2.0], [-1.0]], "float32"))
         spec = paddle.static.InputSpec([None, 2])
         with check.folder() as folder:
             paddle.jit.save(network, folder + "/model", input_spec=[spec])
             loaded = paddle.jit.load(folder + "/model")
             return loaded(paddle.to_tensor([[3.0, 4.0]])).numpy()
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import gluon, nd
+    from mxnet.gluon.data.vision import transforms
+
+    epochs, losses = [], []
+
+    # The Module API has a fit.
+    @check("one call that trains")
+    def fit():
+        mx.random.seed(0)
+        output = mx.sym.FullyConnected(
+            mx.sym.Variable("data"), num_hidden=1, no_bias=True, name="output"
+        )
+        network = mx.sym.LinearRegressionOutput(output, mx.sym.Variable("label"))
+        module = mx.mod.Module(network, ["data"], ["label"])
+
+        def ended(epoch, *rest):
+            epochs.append(epoch)
+
+        def watch(now):
+            if now.nbatch == 3:
+                losses.append(dict(now.eval_metric.get_name_value())["mse"])
+
+        module.fit(
+            mx.io.NDArrayIter(X, Y, 8, shuffle=True, label_name="label"),
+            eval_metric="mse",
+            num_epoch=10,
+            optimizer_params={"learning_rate": 0.2},
+            batch_end_callback=watch,
+            epoch_end_callback=ended,
+        )
+        return losses
+
+    @check("a callback in each epoch")
+    def callback():
+        return epochs
+
+    @check("data loading")
+    def loading():
+        np.random.seed(0)
+        data = gluon.data.ArrayDataset(X, Y)
+        loader = gluon.data.DataLoader(data, 8, shuffle=True)
+        return [x[:, 0].asnumpy() for x, _ in loader]
+
+    @check("augmentation")
+    def augmentation():
+        flip = transforms.RandomFlipLeftRight()
+        return np.stack([flip(nd.array(IMAGE)).asnumpy() for _ in range(32)])
+
+    @check("model saving")
+    def saving():
+        network = gluon.nn.HybridSequential()
+        network.add(gluon.nn.Dense(1, use_bias=False, in_units=2))
+        network.initialize()
+        network[0].weight.set_data(nd.array([[2, -1]]))
+        network.hybridize()
+        network(nd.zeros((1, 2)))
+        with check.folder() as folder:
+            network.export(folder + "/model")
+            loaded = gluon.SymbolBlock.imports(
+                folder + "/model-symbol.json", ["data"], folder + "/model-0000.params"
+            )
+            return loaded(nd.array([[3, 4]])).asnumpy()

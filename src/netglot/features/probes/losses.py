@@ -247,3 +247,29 @@ def paddle(check):
     def gradient():
         loss.backward()
         return steps.grad[:, 0].numpy()
+
+
+def mxnet(check):
+    from mxnet import autograd, gluon, nd
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        check.fallback("the labels are smoothed by hand")
+        wanted = (1 - SMOOTHING) * nd.one_hot(nd.array(LABELS), 4) + SMOOTHING / 4
+        loss = gluon.loss.SoftmaxCELoss(sparse_label=False)
+        return loss(nd.array(LOGITS), wanted).mean().asscalar()
+
+    @check("Huber")
+    def huber():
+        errors = nd.array(ERRORS[:, None])
+        return gluon.loss.HuberLoss()(errors, 0 * errors).asnumpy()
+
+    # The blank is the last class here, and the softmax is in it.
+    steps = nd.array(np.roll(STEPS, -1, axis=1)[None])
+    steps.attach_grad()
+    with autograd.record():
+        loss = gluon.loss.CTCLoss()(steps, nd.array([TARGET]) - 1)
+    loss.backward()
+
+    check("CTC")(lambda: loss.asscalar())
+    check("gradient of CTC")(lambda: np.roll(steps.grad.asnumpy()[0], 1, axis=1))

@@ -146,3 +146,21 @@ def paddle(check):
             arrays = [paddle.ones([1000, 1000]) for _ in range(3)]
             assert len(arrays) == 3
             return asked() - before
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    for name in CHECKS:
+
+        @check(name)
+        def use():
+            if not mx.context.num_gpus():
+                check.not_here(
+                    "a GPU, of which gpu_memory_info tells; of a CPU nothing"
+                )
+            before = mx.context.gpu_memory_info()[0]
+            arrays = [mx.nd.ones((1000, 1000), ctx=mx.gpu()) for _ in range(3)]
+            mx.nd.waitall()
+            assert len(arrays) == 3
+            return before - mx.context.gpu_memory_info()[0]

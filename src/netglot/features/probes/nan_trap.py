@@ -105,8 +105,10 @@ def tensorflow(check):
     def forward():
         return stopped(lambda: tf.reduce_sum(2 * tf.math.log(tf.ones(3) - 2) + 1))
 
+    # Of what runs eagerly only the way forward is looked at.
     @check("on the way back")
     def backward():
+        @tf.function
         def back():
             x = tf.zeros(3)
             with tf.GradientTape() as tape:
@@ -137,8 +139,10 @@ def keras_tensorflow(check):
 
     @check("on the way back")
     def backward():
+        x = keras.Variable([0.0, 0.0, 0.0])
+
+        @tf.function
         def back():
-            x = keras.Variable([0.0, 0.0, 0.0])
             with tf.GradientTape() as tape:
                 y = keras.ops.sum(0 * keras.ops.sqrt(x))
             return tape.gradient(y, x.value)
@@ -211,3 +215,32 @@ def paddle(check):
         x = paddle.zeros([3])
         x.stop_gradient = False
         return stopped(lambda: (0 * paddle.sqrt(x)).sum().backward())
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    # A monitor of the Module API shows statistics of every output; it stops nothing.
+    # What it says of an operation is its name, from which the kind is told.
+    def first_bad(network, x, pattern):
+        monitor = mx.monitor.Monitor(1, lambda a: a.norm(), pattern=pattern, sort=False)
+        executor = network.simple_bind(mx.cpu(), x=x.shape)
+        monitor.install(executor)
+        executor.arg_dict["x"][:] = x
+        monitor.tic()
+        executor.forward(is_train=True)
+        executor.backward()
+        bad = [name for _, name, norm in monitor.toc() if "nan" in norm]
+        return bad[0] if bad else "went on in silence"
+
+    x = mx.sym.Variable("x")
+
+    @check("on the way forward")
+    def forward():
+        network = mx.sym.make_loss(2 * mx.sym.log(x - 2) + 1)
+        return first_bad(network, mx.nd.ones(3), ".*output")
+
+    @check("on the way back")
+    def backward():
+        network = mx.sym.make_loss(0 * mx.sym.sqrt(x))
+        return first_bad(network, mx.nd.zeros(3), ".*")

@@ -18,17 +18,24 @@ def _normal(x, axes):
 
 
 _GROUPS = _normal(X.reshape(3, 4, 5, 2, 3), (1, 2, 4)).reshape(X.shape)
-#: A tenth of what the first batch says, with the variance over n or over n - 1.
-_RUNNING = [0.9 + 0.1 * X.astype("float64").var((0, 1, 2), ddof=d) for d in (0, 1)]
+_VARIANCES = [X.astype("float64").var((0, 1, 2), ddof=ddof) for ddof in (0, 1)]
+
+
+def _is_running(value, variance):
+    """After one batch: a tenth of it, or all where the mean is freed of its start."""
+    return any(
+        np.allclose(value, right, rtol=1e-5)
+        for right in (0.9 + 0.1 * variance, variance)
+    )
 
 
 def running_variance(value):
-    """nine tenths of 1 and a tenth of the variance, over n or over n - 1"""
-    return any(np.allclose(value, right, rtol=1e-5) for right in _RUNNING)
+    """nine tenths of 1 and a tenth of the variance, over n or n - 1; or the variance"""
+    return any(_is_running(value, variance) for variance in _VARIANCES)
 
 
 def _divisor(value):
-    return "over " + ("n" if np.allclose(value, _RUNNING[0], rtol=1e-5) else "n - 1")
+    return "over " + ("n" if _is_running(value, _VARIANCES[0]) else "n - 1")
 
 
 CHECKS = {
@@ -315,4 +322,45 @@ def paddle(check):
 
     @check("root mean square")
     def rms():
-        return nn.RMSNorm(6, epsilon=EPSILON)(last).numpy()
+        check.note("as a function: paddle.nn.functional.rms_norm")
+        return nn.functional.rms_norm(
+            last, [6], paddle.ones([6]), epsilon=EPSILON
+        ).numpy()
+
+
+def mxnet(check):
+    from mxnet import autograd, gluon, nd
+
+    first, last = nd.array(X.transpose(0, 3, 1, 2)), nd.array(X)
+
+    def normal(layer, x):
+        layer.initialize()
+        with autograd.train_mode():
+            return layer(x).asnumpy()
+
+    def channels_last(layer):
+        return normal(layer, first).transpose(0, 2, 3, 1)
+
+    batch_norm = gluon.nn.BatchNorm(momentum=0.9, epsilon=EPSILON)
+
+    @check("batch")
+    def batch():
+        batch_norm.initialize()
+        with autograd.record():
+            found = batch_norm(first)
+        found.backward()
+        return found.asnumpy().transpose(0, 2, 3, 1)
+
+    @check("batch: running variance")
+    def running():
+        variance = batch_norm.running_var.data().asnumpy()
+        check.note(_divisor(variance))
+        return variance
+
+    check("layer")(lambda: normal(gluon.nn.LayerNorm(epsilon=EPSILON), last))
+    check("group")(lambda: channels_last(gluon.nn.GroupNorm(2, epsilon=EPSILON)))
+    check("instance")(lambda: channels_last(gluon.nn.InstanceNorm(epsilon=EPSILON)))
+
+    @check("root mean square")
+    def rms():
+        check.lacks("mxnet.gluon.nn.RMSNorm", "it came after MXNet")

@@ -92,3 +92,19 @@ def tinygrad(check):
 
 def paddle(check):
     check.nothing("paddle.onnx only writes", "paddle.onnx.load")
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    @check("its values")
+    def values():
+        with check.folder() as folder:
+            write(folder + "/model.onnx")
+            try:
+                network = mx.contrib.onnx.onnx2mx.import_to_gluon.import_to_gluon(
+                    folder + "/model.onnx", mx.cpu()
+                )
+            except ImportError as error:
+                check.not_here("the package onnx: %s" % error)
+            return network(mx.nd.array(X)).asnumpy()

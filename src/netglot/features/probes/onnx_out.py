@@ -170,3 +170,21 @@ def paddle(check):
         lambda path: paddle.onnx.export(model, path[:-5], input_spec=[spec]),
         ["paddle2onnx"],
     )
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    network = mx.gluon.nn.HybridSequential()
+    network.add(mx.gluon.nn.Dense(2, "relu", use_bias=False, in_units=3))
+    network.initialize()
+    network[0].weight.set_data(mx.nd.array(W.T))
+    network.hybridize()
+    network(mx.nd.array(X))
+
+    def write(path):
+        network.export(path[:-5])
+        files = path[:-5] + "-symbol.json", path[:-5] + "-0000.params"
+        mx.onnx.export_model(*files, [(1, 3)], np.float32, path)
+
+    _written(check, write, ["onnx"])

@@ -221,3 +221,31 @@ def paddle(check):
     check("Adagrad")(lambda: walk(optim.Adagrad, epsilon=1e-8))
     check("Adam")(lambda: walk(optim.Adam))
     check("AdamW")(lambda: walk(optim.AdamW, weight_decay=0.1))
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, nd
+
+    def walk(name, **options):
+        w = nd.array(START)
+        w.attach_grad()
+        update = mx.optimizer.get_updater(
+            mx.optimizer.create(name, learning_rate=RATE, wd=0, **options)
+        )
+        for _ in range(10):
+            with autograd.record():
+                loss = 0.5 * (nd.array(A) * (w - nd.array(T)) ** 2).sum()
+            loss.backward()
+            update(0, w.grad, w)
+        return w.asnumpy()
+
+    check("SGD with momentum")(lambda: walk("sgd", momentum=0.9))
+    check("Nesterov's momentum")(lambda: walk("nag", momentum=0.9))
+    check("RMSprop")(lambda: walk("rmsprop", gamma1=0.9, epsilon=1e-8))
+    check("Adagrad")(lambda: walk("adagrad", eps=1e-8))
+    check("Adam")(lambda: walk("adam"))
+
+    @check("AdamW")
+    def adamw():
+        check.lacks("mxnet.optimizer.AdamW", "MXNet 1 has it in contrib only, unnamed")

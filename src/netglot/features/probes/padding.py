@@ -215,3 +215,34 @@ def paddle(check):
     check("ceil pooling, the mean")(
         lambda: functional.avg_pool2d(x5, 2, ceil_mode=True)[0, 0].numpy()
     )
+
+
+def mxnet(check):
+    from mxnet import nd
+
+    x5, kernel = nd.array(X5[None, None]), nd.array(KERNEL[None, None])
+
+    # nd.Convolution pads both sides alike.
+    def convolve(*pad):
+        check.fallback("by nd.pad before it")
+        x = nd.pad(nd.array(X6[None, None]), "constant", (0, 0, 0, 0) + pad)
+        found = nd.Convolution(
+            x, kernel, kernel=(3, 3), stride=(2, 2), num_filter=1, no_bias=True
+        )
+        return found[0, 0].asnumpy()
+
+    def pool(kind):
+        found = nd.Pooling(
+            x5,
+            kernel=(2, 2),
+            stride=(2, 2),
+            pool_type=kind,
+            pooling_convention="full",
+            count_include_pad=False,
+        )
+        return found[0, 0].asnumpy()
+
+    check('"same" at stride 2')(lambda: convolve(0, 1, 0, 1))
+    check("zeros on one side only")(lambda: convolve(1, 0, 1, 0))
+    check("ceil pooling, the largest")(lambda: pool("max"))
+    check("ceil pooling, the mean")(lambda: pool("avg"))

@@ -220,3 +220,16 @@ def paddle(check):
 
     refused = (ValueError, RuntimeError, TypeError, pickle.UnpicklingError, OSError)
     _tried(check, own, read, refused)
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    def own(folder):
+        mx.nd.save(folder + "/own.params", {"w": mx.nd.array(W)})
+        return read(folder + "/own.params")
+
+    def read(path):
+        return mx.nd.load(path)["w"].asnumpy()
+
+    _tried(check, own, read, (mx.base.MXNetError, KeyError))

@@ -91,13 +91,15 @@ def tensorflow(check):
     def count():
         from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-        space = xplane_pb2.XSpace.FromString(content)
-        return sum(
-            plane.event_metadata[event.metadata_id].name.startswith("MatMul")
-            for plane in space.planes
+        found = [
+            plane.event_metadata[event.metadata_id].name
+            for plane in xplane_pb2.XSpace.FromString(content).planes
             for line in plane.lines
             for event in line.events
-        )
+        ]
+        kinds = {name for name in found if "MatMul" in name}
+        check.note("as %s" % sorted(kinds)[:4])
+        return max([found.count(name) for name in kinds] or [0])
 
 
 # Keras has TensorBoard's callback for TensorFlow; else the engine's profiler.
@@ -141,3 +143,26 @@ def paddle(check):
             for kind in {n.split("[")[0].strip() for n in names}
             if "matmul" in kind.lower()
         )
+
+
+def mxnet(check):
+    import json
+
+    import mxnet as mx
+
+    a = mx.nd.ones((SIZE, SIZE))
+    with check.folder() as folder:
+        mx.profiler.set_config(
+            profile_imperative=True, aggregate_stats=True, filename=folder + "/p.json"
+        )
+        mx.profiler.set_state("run")
+        for _ in range(TIMES):
+            mx.nd.dot(a, a).wait_to_read()
+        mx.profiler.set_state("stop")
+        table = json.loads(mx.profiler.dumps(format="json"))
+    rows = {}
+    for kind in table["Time"].values():
+        rows.update({name: row["Count"] for name, row in kind.items()})
+
+    check("names what took time")(lambda: sorted(rows))
+    check("counts the product")(lambda: rows["dot"])

@@ -450,3 +450,41 @@ def paddle(check):
     @check("gradient of the GRU")
     def _():
         return gradient(gru)
+
+
+def mxnet(check):
+    from mxnet import autograd, gluon, nd
+
+    x = nd.array(X)
+    lstm, gru = gluon.rnn.LSTM(UNITS), gluon.rnn.GRU(UNITS)
+    for layer, w, u, b in ((lstm, W4, U4, B4), (gru, W3, U3, B3)):
+        layer.initialize()
+        layer(x)
+        layer.l0_i2h_weight.set_data(nd.array(w.T))
+        layer.l0_h2h_weight.set_data(nd.array(u.T))
+        layer.l0_i2h_bias.set_data(nd.array(b))
+        layer.l0_h2h_bias.set_data(nd.zeros(b.shape))
+
+    def gradient(layer):
+        with autograd.record():
+            loss = (layer(x) * nd.array(LOSS)).sum()
+        loss.backward()
+        return layer.l0_i2h_weight.grad().asnumpy().T
+
+    @check("LSTM")
+    def _():
+        return lstm(x).asnumpy()
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru(x).asnumpy()
+        check.note(_form(states))
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(gru)

@@ -145,3 +145,11 @@ def tinygrad(check):
         @check("integers")
         def integers():
             return safe_load(folder + "/given.safetensors")["b"].numpy()
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    _by_the_package(
+        check, "numpy", np.asarray, lambda x: mx.nd.array(x, dtype=x.dtype).asnumpy()
+    )

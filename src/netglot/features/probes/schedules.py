@@ -115,3 +115,33 @@ def paddle(check):
     check("linear warm-up")(
         lambda: rates(lr.LinearWarmup(RATE, 3, start_lr=RATE / 4, end_lr=RATE))
     )
+
+
+def mxnet(check):
+    from mxnet import lr_scheduler
+
+    def rates(scheduler):
+        return [scheduler(int(step)) for step in STEPS]
+
+    # Of what is given as the count of steps the scheduler falls one later.
+    @check("half every three steps")
+    def steps():
+        scheduler = lr_scheduler.FactorScheduler(3, 0.5, base_lr=RATE)
+        return [scheduler(int(step) + 1) for step in STEPS]
+
+    @check("exponential")
+    def exponential():
+        scheduler = lr_scheduler.FactorScheduler(1, 0.9, base_lr=RATE)
+        return [scheduler(int(step) + 1) for step in STEPS]
+
+    check("cosine to zero in nine steps")(
+        lambda: rates(lr_scheduler.CosineScheduler(9, RATE))
+    )
+
+    @check("linear warm-up")
+    def warm_up():
+        return rates(
+            lr_scheduler.FactorScheduler(
+                100, base_lr=RATE, warmup_steps=3, warmup_begin_lr=RATE / 4
+            )
+        )

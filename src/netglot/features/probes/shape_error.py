@@ -165,3 +165,17 @@ def paddle(check):
             return self.third(self.second(self.first(x)))
 
     _judged(check, lambda: Network()(paddle.ones([1, 3])))
+
+
+def mxnet(check):
+    from mxnet import gluon, nd
+
+    network = gluon.nn.HybridSequential(prefix="")
+    network.add(
+        gluon.nn.Dense(5, in_units=3, prefix="first_"),
+        gluon.nn.Dense(4, in_units=7, prefix="second_"),
+        gluon.nn.Dense(2, in_units=4, prefix="third_"),
+    )
+    network.initialize()
+    network.hybridize()
+    _judged(check, lambda: network(nd.ones((1, 3))).asnumpy())

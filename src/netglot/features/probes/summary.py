@@ -214,6 +214,32 @@ def paddle(check):
         return printed.getvalue()
 
     # It counts a multiplication and its addition as one.
-    @check("FLOPs of a pass")
+    @check("FLOPs of a pass", refused_by=(TypeError,))
     def flops():
         return paddle.flops(model, [10, 8])
+
+
+def mxnet(check):
+    from mxnet import gluon, nd
+
+    model = gluon.nn.HybridSequential(prefix="")
+    model.add(
+        gluon.nn.Dense(16, "relu", in_units=8, prefix="hidden_"),
+        gluon.nn.Dense(4, in_units=16, prefix="output_"),
+    )
+    model.initialize()
+
+    @check("a table of the layers")
+    def table():
+        import contextlib
+        import io
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            model.summary(nd.ones((10, 8)))
+        check.note("its table has the kinds of the layers and not their names")
+        return printed.getvalue()
+
+    @check("FLOPs of a pass")
+    def flops():
+        check.lacks("mxnet.visualization.count_flops", "it counts parameters only")

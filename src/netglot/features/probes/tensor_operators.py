@@ -464,3 +464,25 @@ def paddle(check):
             "linalg.trace": "trace",
         },
     )
+
+
+def mxnet(check):
+    import mxnet as mx
+
+    mx.npx.set_np()
+    try:
+        _counted(
+            check,
+            [mx.np, mx.npx],
+            lambda x: mx.np.array(x, dtype=x.dtype),
+            lambda x: x.asnumpy() if hasattr(x, "asnumpy") else x,
+            {
+                **_OLD,
+                "linalg.matrix_norm": "linalg.norm",
+                "linalg.svdvals": "linalg.svdvals",
+                "linalg.cross": "cross",
+                "linalg.outer": "outer",
+            },
+        )
+    finally:
+        mx.npx.reset_np()

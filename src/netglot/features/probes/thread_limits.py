@@ -189,3 +189,16 @@ measure(lambda: (a @ a).numpy())
         "pass",
         {"OMP_NUM_THREADS": "1"},
     )
+
+
+def mxnet(check):
+    _measured(
+        check,
+        """
+from mxnet import nd
+a = nd.ones((800, 800))
+measure(lambda: nd.dot(a, a).wait_to_read())
+""",
+        "pass",
+        {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1"},
+    )

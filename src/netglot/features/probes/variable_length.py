@@ -127,7 +127,7 @@ def tensorflow(check):
 
     layer = tf.keras.layers.SimpleRNN(1, use_bias=False)
     layer.build(X.shape)
-    layer.set_weights([[[W]], [[U]]])
+    layer.set_weights([np.array([[W]]), np.array([[U]])])
     mask = tf.sequence_mask(LENGTHS, X.shape[1])
 
     @check("last states")
@@ -188,8 +188,8 @@ def paddle(check):
     import paddle
 
     layer = paddle.nn.SimpleRNN(1, 1, bias_ih_attr=False, bias_hh_attr=False)
-    layer.weight_ih_l0.set_value([[W]])
-    layer.weight_hh_l0.set_value([[U]])
+    layer.weight_ih_l0.set_value(np.array([[W]], "float32"))
+    layer.weight_hh_l0.set_value(np.array([[U]], "float32"))
     x = paddle.to_tensor(X, stop_gradient=False)
     _, last = layer(x, sequence_length=paddle.to_tensor(LENGTHS))
 
@@ -201,3 +201,25 @@ def paddle(check):
     def gradient():
         last.sum().backward()
         return x.grad.numpy()
+
+
+def mxnet(check):
+    from mxnet import autograd, gluon, nd
+
+    cell = gluon.rnn.RNNCell(1)
+    cell.initialize()
+    x = nd.array(X)
+    x.attach_grad()
+    cell.unroll(4, x)
+    cell.i2h_weight.set_data(nd.array([[W]]))
+    cell.h2h_weight.set_data(nd.array([[U]]))
+
+    # Outputs behind the end are zero, the states are those of the end.
+    with autograd.record():
+        _, (last,) = cell.unroll(
+            4, x, merge_outputs=True, valid_length=nd.array(LENGTHS)
+        )
+    last.backward()
+
+    check("last states")(lambda: last.asnumpy())
+    check("gradient of the inputs")(lambda: x.grad.asnumpy())
