@@ -297,3 +297,20 @@ def mxnet(check):
             found = attention(q, k, v, causal=True)
         found.backward(v)
         return q.grad.asnumpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    q, k, v, k2, v2 = map(mx.array, (Q, K, V, K2, V2))
+
+    def attention(q, k, v, mask=None):
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=0.5, mask=mask)
+
+    check("one call")(lambda: np.array(attention(q, k, v)))
+    check("causal")(lambda: np.array(attention(q, k, v, "causal")))
+    check("grouped")(lambda: np.array(attention(q, k2, v2)))
+
+    @check("gradient of the causal")
+    def gradient():
+        return np.array(mx.grad(lambda q: (attention(q, k, v, "causal") * v).sum())(q))

@@ -316,3 +316,33 @@ def mxnet(check):
             folder,
         )
     _compared(check, found)
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import optimizers
+    from mlx.utils import tree_flatten
+
+    weights, optimizer = {"w": mx.array(W)}, optimizers.SGD(0.1, momentum=0.9)
+    gradients = mx.grad(lambda p: 0.5 * (p["w"] ** 2).sum())(weights)
+    weights = optimizer.apply_gradients(gradients, weights)
+    with check.folder() as folder:
+        mx.save_safetensors(folder + "/w.safetensors", weights)
+        state = dict(tree_flatten(optimizer.state))
+        mx.save_safetensors(folder + "/state.safetensors", state)
+        found = check.python(
+            """
+            import sys, mlx.core as mx
+            from mlx import optimizers
+            from mlx.utils import tree_unflatten
+            weights = mx.load(sys.argv[1] + "/w.safetensors")
+            optimizer = optimizers.SGD(0.1, momentum=0.9)
+            state = mx.load(sys.argv[1] + "/state.safetensors")
+            optimizer.state = tree_unflatten(list(state.items()))
+            print(*weights["w"].tolist())
+            gradients = mx.grad(lambda p: 0.5 * (p["w"] ** 2).sum())(weights)
+            print(*optimizer.apply_gradients(gradients, weights)["w"].tolist())
+            """,
+            folder,
+        )
+    _compared(check, found)

@@ -319,3 +319,26 @@ def mxnet(check):
         def gradient():
             found.backward(nd.array(loss))
             return k.grad.asnumpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    # Channels last, kernels as (outputs, height, width, inputs of a group).
+    for name, (kernel, groups, dilation, stride), loss in _CASES:
+
+        def convolve(k):
+            x = mx.array(X.transpose(0, 2, 3, 1))
+            return mx.conv2d(x, k, stride, dilation=dilation, groups=groups)
+
+        k = mx.array(kernel.transpose(0, 2, 3, 1))
+        weight = mx.array(loss.transpose(0, 2, 3, 1))
+
+        @check(name, refused_by=(ValueError,))
+        def value():
+            return np.array(convolve(k)).transpose(0, 3, 1, 2)
+
+        @check("gradient of the " + name, refused_by=(ValueError,))
+        def gradient():
+            found = mx.grad(lambda k: (convolve(k) * weight).sum())(k)
+            return np.array(found).transpose(0, 3, 1, 2)

@@ -108,3 +108,13 @@ def mxnet(check):
         found = mx.nd.dot(mx.nd.array(A, ctx=gpu), mx.nd.array(V, ctx=gpu))
         assert found.context == gpu
         return found.asnumpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    @check("a product on a GPU")
+    def product():
+        if not mx.is_available(mx.gpu):
+            check.not_here("a GPU, or a build for it: mlx[cuda], or Metal")
+        return mx.matmul(mx.array(A), mx.array(V), stream=mx.gpu).tolist()

@@ -36,7 +36,7 @@ def _slowly(number):
 
 
 def _by_several(check, seconds):
-    """Whether they waited at the same time; a busy machine may take half of the gain."""
+    """Whether they waited at the same time; a busy machine may take some of it."""
     check.note("%.2f s; one worker would wait %.2f s" % (seconds, COUNT * WAIT))
     return seconds < 0.7 * COUNT * WAIT
 
@@ -245,3 +245,15 @@ def mxnet(check):
         found = np.concatenate([batch.asnumpy() for batch in loader])
         assert found.tolist() == list(range(0, 2 * COUNT, 2))
         return _by_several(check, time.perf_counter() - begin)
+
+
+def mlx(check):
+    for name in CHECKS:
+
+        @check(name)
+        def pipeline():
+            try:
+                import mlx.data  # noqa: F401
+            except ImportError:
+                check.not_here("the package mlx-data")
+            check.no("mlx.data is there: the probe is out of date")

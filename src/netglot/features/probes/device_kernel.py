@@ -90,3 +90,26 @@ def mxnet(check):
         x, y = mx.nd.array(X, ctx=mx.gpu()), mx.nd.array(Y, ctx=mx.gpu())
         kernel.launch([x, y, 2.5], mx.gpu(), (1, 1, 1), (8, 1, 1))
         return y.asnumpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    @check("a x + y")
+    def saxpy():
+        if not mx.metal.is_available():
+            check.not_here("Metal or CUDA, for mx.fast.metal_kernel and cuda_kernel")
+        kernel = mx.fast.metal_kernel(
+            name="saxpy",
+            input_names=["x", "y"],
+            output_names=["out"],
+            source="uint i = thread_position_in_grid.x; out[i] = 2.5f * x[i] + y[i];",
+        )
+        (out,) = kernel(
+            inputs=[mx.array(X), mx.array(Y)],
+            grid=(8, 1, 1),
+            threadgroup=(8, 1, 1),
+            output_shapes=[(8,)],
+            output_dtypes=[mx.float32],
+        )
+        return np.array(out)

@@ -115,3 +115,19 @@ def mxnet(check):
     @check("an array says where it is")
     def place():
         return mx.nd.ones(3, ctx=mx.cpu()).context
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    @check("lists devices")
+    def devices():
+        kinds = [mx.Device(kind, 0) for kind in (mx.cpu, mx.gpu)]
+        return [device for device in kinds if mx.is_available(device)]
+
+    @check("an array says where it is")
+    def place():
+        check.lacks(
+            "mlx.core.array.device",
+            "memory is shared: operations have a device, arrays none",
+        )

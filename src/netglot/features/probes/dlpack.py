@@ -154,3 +154,12 @@ def mxnet(check):
         source = _aligned()
         check.note("by nd.from_numpy, which is built upon DLPack")
         return address(mx.nd.from_numpy(source, zero_copy=True)) == _address(source)
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    def address(array):
+        return _address(np.asarray(memoryview(array)))
+
+    _exchanged(check, mx.array, mx.array, address, np.array, (TypeError, BufferError))

@@ -229,3 +229,23 @@ model = gluon.SymbolBlock.imports(*files)
 print(*model(nd.array(x[: int(sys.argv[2])])).asnumpy().flatten())
 """,
         )
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    weights = mx.array(W)
+    with check.folder() as folder:
+        path = folder + "/model.mlxfn"
+        network = lambda x: nn.relu(x @ weights)  # noqa: E731
+        mx.export_function(path, network, mx.array(X), shapeless=True)
+        _loaded(
+            check,
+            path,
+            """
+import mlx.core as mx
+model = mx.import_function(sys.argv[1])
+print(*model(mx.array(x[: int(sys.argv[2])]))[0].flatten().tolist())
+""",
+        )

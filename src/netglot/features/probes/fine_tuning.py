@@ -410,3 +410,44 @@ def mxnet(check):
     @check("the new head learned")
     def learned():
         return [losses[0], losses[-1]]
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn, optimizers
+
+    def network(outputs):
+        return nn.Sequential(
+            nn.Linear(2, 3, bias=False), nn.Tanh(), nn.Linear(3, outputs, bias=False)
+        )
+
+    mx.random.seed(0)
+    old, model = network(1), network(1)
+    old.layers[0].weight = mx.array(BODY.T)
+    with check.folder() as folder:
+        old.save_weights(folder + "/weights.safetensors")
+        model.load_weights(folder + "/weights.safetensors")
+        mx.eval(model.parameters())
+    model.freeze()
+    model.layers[2] = nn.Linear(3, 2, bias=False)
+    x, y = mx.array(X), mx.array(Y)
+
+    @check("the body is loaded")
+    def loaded():
+        return np.array(mx.tanh(model.layers[0](x))[0])
+
+    optimizer, losses = optimizers.SGD(0.5), []
+    step = nn.value_and_grad(model, lambda: nn.losses.mse_loss(model(x), y))
+    for _ in range(200):
+        loss, gradients = step()
+        optimizer.update(model, gradients)
+        mx.eval(model.parameters(), loss)
+        losses.append(loss.item())
+
+    @check("the body did not move")
+    def frozen():
+        return np.array(model.layers[0].weight).T
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]

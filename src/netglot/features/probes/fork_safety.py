@@ -163,3 +163,14 @@ def work():
 fork(work, 2 * 300.0**3)
 """,
     )
+
+
+def mlx(check):
+    _forked(
+        check,
+        """
+import mlx.core as mx
+gradient = mx.grad(lambda w: (w @ w).sum())
+fork(lambda: gradient(mx.ones((300, 300))).sum().item(), 2 * 300.0**3)
+""",
+    )

@@ -239,3 +239,19 @@ def mxnet(check):
 
     check("one operation")(lambda: [operations(5), operations(10)])
     check("its states")(lambda: layer(nd.array(X)).asnumpy())
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    @check("one operation")
+    def one_operation():
+        check.lacks("mlx.core.fast.lstm", "nn.LSTM is a loop of Python over the steps")
+
+    @check("its states")
+    def states():
+        check.fallback("by a loop of Python")
+        layer = nn.LSTM(INPUTS, UNITS)
+        layer.Wx, layer.Wh, layer.bias = map(mx.array, (W.T, U.T, B))
+        return np.array(layer(mx.array(X.transpose(1, 0, 2)))[0]).transpose(1, 0, 2)

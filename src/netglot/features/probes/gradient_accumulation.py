@@ -163,3 +163,29 @@ def mxnet(check):
         backward(slice(2, 4))
         trainer.step(4)
         return w.data().asnumpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import optimizers
+    from mlx.utils import tree_map
+
+    def loss(p, x, y):
+        return 0.5 * ((x @ p["w"] - y) ** 2).mean()
+
+    weights, optimizer = {"w": mx.array(W)}, optimizers.SGD(RATE)
+    x, y = mx.array(X), mx.array(Y)
+    total = mx.grad(loss)(weights, x[:2], y[:2])
+    by_hand = "by adding the trees of gradients"
+
+    @check("after the first half")
+    def first():
+        check.fallback(by_hand)
+        return np.array(weights["w"])
+
+    @check("after both")
+    def both():
+        check.fallback(by_hand)
+        second = mx.grad(loss)(weights, x[2:], y[2:])
+        mean = tree_map(lambda a, b: (a + b) / 2, total, second)
+        return np.array(optimizer.apply_gradients(mean, weights)["w"])

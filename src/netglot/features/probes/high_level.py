@@ -338,3 +338,31 @@ def mxnet(check):
                 folder + "/model-symbol.json", ["data"], folder + "/model-0000.params"
             )
             return loaded(nd.array([[3, 4]])).asnumpy()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    for name in ("one call that trains", "a callback in each epoch"):
+
+        @check(name)
+        def fit():
+            check.lacks("mlx.nn.Module.fit", "the loop is one's own")
+
+    for name in ("data loading", "augmentation"):
+
+        @check(name)
+        def data():
+            try:
+                import mlx.data  # noqa: F401
+            except ImportError:
+                check.not_here("the package mlx-data")
+            check.no("mlx.data is there: the probe is out of date")
+
+    @check("model saving")
+    def saving():
+        weights = mx.array([[2.0], [-1.0]])
+        x = mx.array([[3.0, 4.0]])
+        with check.folder() as folder:
+            mx.export_function(folder + "/model.mlxfn", lambda x: x @ weights, x)
+            return np.array(mx.import_function(folder + "/model.mlxfn")(x)[0])

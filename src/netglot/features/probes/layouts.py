@@ -281,3 +281,26 @@ def mxnet(check):
     # What the engine refused later than it was asked would be told to the next.
     with contextlib.suppress(MXNetError):
         nd.waitall()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    kernel = mx.array(KERNEL.transpose(0, 2, 3, 1))
+
+    def last(k):
+        return mx.conv2d(mx.array(LAST), k)
+
+    # Channels are last in every layer of MLX.
+    def first(k):
+        check.fallback("transposed before and after: it knows channels last only")
+        return mx.conv2d(mx.array(X).transpose(0, 2, 3, 1), k).transpose(0, 3, 1, 2)
+
+    def gradient(call, loss):
+        found = mx.grad(lambda k: (call(k) * mx.array(loss)).sum())(kernel)
+        return np.array(found).transpose(0, 3, 1, 2)
+
+    check("channels first")(lambda: np.array(first(kernel)))
+    check("channels last")(lambda: np.array(last(kernel)))
+    check("gradient, channels first")(lambda: gradient(first, LOSS))
+    check("gradient, channels last")(lambda: gradient(last, LOSS_LAST))

@@ -273,3 +273,28 @@ def mxnet(check):
 
     check("CTC")(lambda: loss.asscalar())
     check("gradient of CTC")(lambda: np.roll(steps.grad.asnumpy()[0], 1, axis=1))
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx.nn import losses
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        return losses.cross_entropy(
+            mx.array(LOGITS),
+            mx.array(LABELS),
+            label_smoothing=SMOOTHING,
+            reduction="mean",
+        ).item()
+
+    @check("Huber")
+    def huber():
+        errors = mx.array(ERRORS)
+        return np.array(losses.huber_loss(errors, 0 * errors))
+
+    for name in ("CTC", "gradient of CTC"):
+
+        @check(name)
+        def ctc():
+            check.lacks("mlx.nn.losses.ctc_loss", "MLX has no such loss")

@@ -164,3 +164,15 @@ def mxnet(check):
             mx.nd.waitall()
             assert len(arrays) == 3
             return before - mx.context.gpu_memory_info()[0]
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    arrays = [mx.ones((1000, 1000)) + 0 for _ in range(3)]
+    mx.eval(arrays)
+    use, peak = mx.get_active_memory() - before, mx.get_peak_memory()
+    check("bytes in use")(lambda: use)
+    check("the largest use")(lambda: peak)

@@ -244,3 +244,7 @@ def mxnet(check):
     def backward():
         network = mx.sym.make_loss(0 * mx.sym.sqrt(x))
         return first_bad(network, mx.nd.zeros(3), ".*")
+
+
+def mlx(check):
+    check.nothing("MLX has no switch for it", "mlx.core.debug_nans")

@@ -320,12 +320,12 @@ def paddle(check):
     def instance():
         return channels_last(nn.InstanceNorm2D(6, epsilon=EPSILON))
 
-    @check("root mean square")
+    @check("root mean square", refused_by=(RuntimeError, NotImplementedError))
     def rms():
-        check.note("as a function: paddle.nn.functional.rms_norm")
-        return nn.functional.rms_norm(
-            last, [6], paddle.ones([6]), epsilon=EPSILON
-        ).numpy()
+        # As a function, and made for GPUs.
+        return nn.functional.rms_norm(last, [6], paddle.ones([6]), eps=EPSILON)[
+            0
+        ].numpy()
 
 
 def mxnet(check):
@@ -364,3 +364,33 @@ def mxnet(check):
     @check("root mean square")
     def rms():
         check.lacks("mxnet.gluon.nn.RMSNorm", "it came after MXNet")
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    x = mx.array(X)
+    batch_norm = nn.BatchNorm(6, eps=EPSILON, momentum=0.1)
+    batch_norm.train()
+
+    check("batch")(lambda: np.array(batch_norm(x)))
+
+    @check("batch: running variance")
+    def running():
+        variance = np.array(batch_norm.running_var)
+        check.note(_divisor(variance))
+        return variance
+
+    check("layer")(lambda: np.array(nn.LayerNorm(6, eps=EPSILON)(x)))
+
+    @check("group")
+    def group():
+        check.note(
+            "with pytorch_compatible=True: else a group takes every other channel"
+        )
+        layer = nn.GroupNorm(2, 6, eps=EPSILON, pytorch_compatible=True)
+        return np.array(layer(x))
+
+    check("instance")(lambda: np.array(nn.InstanceNorm(6, eps=EPSILON)(x)))
+    check("root mean square")(lambda: np.array(nn.RMSNorm(6, eps=EPSILON)(x)))

@@ -108,3 +108,7 @@ def mxnet(check):
             except ImportError as error:
                 check.not_here("the package onnx: %s" % error)
             return network(mx.nd.array(X)).asnumpy()
+
+
+def mlx(check):
+    check.nothing("MLX reads its own format", "mlx.onnx")

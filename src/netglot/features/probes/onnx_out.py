@@ -188,3 +188,7 @@ def mxnet(check):
         mx.onnx.export_model(*files, [(1, 3)], np.float32, path)
 
     _written(check, write, ["onnx"])
+
+
+def mlx(check):
+    check.nothing("MLX writes its own format", "mlx.onnx")

@@ -249,3 +249,31 @@ def mxnet(check):
     @check("AdamW")
     def adamw():
         check.lacks("mxnet.optimizer.AdamW", "MXNet 1 has it in contrib only, unnamed")
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import optimizers as optim
+
+    def loss(p):
+        return 0.5 * (mx.array(A) * (p["w"] - mx.array(T)) ** 2).sum()
+
+    def walk(optimizer):
+        weights = {"w": mx.array(START)}
+        for _ in range(10):
+            weights = optimizer.apply_gradients(mx.grad(loss)(weights), weights)
+        return np.array(weights["w"])
+
+    check("SGD with momentum")(lambda: walk(optim.SGD(RATE, 0.9)))
+    check("Nesterov's momentum")(lambda: walk(optim.SGD(RATE, 0.9, nesterov=True)))
+    check("RMSprop")(lambda: walk(optim.RMSprop(RATE, alpha=0.9)))
+    check("Adagrad")(lambda: walk(optim.Adagrad(RATE)))
+
+    @check("Adam")
+    def adam():
+        check.note("with bias_correction=True: the default is without")
+        return walk(optim.Adam(RATE, bias_correction=True))
+
+    @check("AdamW")
+    def adamw():
+        return walk(optim.AdamW(RATE, weight_decay=0.1, bias_correction=True))

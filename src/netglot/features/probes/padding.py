@@ -246,3 +246,40 @@ def mxnet(check):
     check("zeros on one side only")(lambda: convolve(1, 0, 1, 0))
     check("ceil pooling, the largest")(lambda: pool("max"))
     check("ceil pooling, the mean")(lambda: pool("avg"))
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    x6 = mx.array(X6[None, :, :, None])
+    x5 = mx.array(X5[None, :, :, None])
+    kernel = mx.array(KERNEL[None, :, :, None])
+
+    def convolve(before, after):
+        padding = ([before, before], [after, after])
+        return np.array(mx.conv_general(x6, kernel, 2, padding))[0, :, :, 0]
+
+    def padded(x, value):
+        return mx.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=value)
+
+    @check('"same" at stride 2')
+    def same():
+        check.fallback('no "same": one zero behind is asked for')
+        return convolve(0, 1)
+
+    check("zeros on one side only")(lambda: convolve(1, 0))
+
+    @check("ceil pooling, the largest")
+    def largest():
+        check.fallback("pools drop the rest: padded before")
+        return np.array(nn.MaxPool2d(2, 2)(padded(x5, -np.inf)))[0, :, :, 0]
+
+    @check("ceil pooling, the mean")
+    def mean():
+        check.fallback(
+            "pools drop the rest: padded before, and divided by that of ones"
+        )
+        pool = nn.AvgPool2d(2, 2)
+        found = pool(padded(x5, 0)) / pool(padded(mx.ones_like(x5), 0))
+        return np.array(found)[0, :, :, 0]

@@ -233,3 +233,19 @@ def mxnet(check):
         return mx.nd.load(path)["w"].asnumpy()
 
     _tried(check, own, read, (mx.base.MXNetError, KeyError))
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    def own(folder):
+        mx.save(folder + "/w.npy", mx.array(W))
+        check.note("its own are NumPy's, safetensors and GGUF")
+        return np.array(mx.load(folder + "/w.npy"))
+
+    _tried(
+        check,
+        own,
+        lambda path: np.array(mx.load(path)["w"]),
+        (RuntimeError, ValueError),
+    )

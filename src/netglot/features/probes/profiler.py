@@ -166,3 +166,15 @@ def mxnet(check):
 
     check("names what took time")(lambda: sorted(rows))
     check("counts the product")(lambda: rows["dot"])
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    for name in CHECKS:
+
+        @check(name)
+        def profile():
+            if not mx.metal.is_available():
+                check.not_here("Metal, whose captures mx.metal.start_capture makes")
+            check.no("a capture is for Xcode: it is no table")

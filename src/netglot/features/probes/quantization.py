@@ -162,3 +162,25 @@ def paddle(check):
     def weights():
         weight, scale = quantized()
         return (weight.numpy().nbytes + scale.numpy().nbytes) / W.nbytes
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+    from mlx.utils import tree_flatten
+
+    @check("a product of int8 in int32", refused_by=(ValueError, RuntimeError))
+    def product():
+        return np.array(mx.matmul(mx.array(A), mx.array(B)))
+
+    model = nn.Sequential(nn.Linear(256, 128, bias=False))
+    model.layers[0].weight = mx.array(W.T)
+    nn.quantize(model, group_size=64, bits=8)
+
+    @check("a layer in int8")
+    def layer():
+        return np.array(model(mx.array(X)))
+
+    @check("bytes of its weights")
+    def weights():
+        return sum(a.nbytes for _, a in tree_flatten(model.parameters())) / W.nbytes

@@ -488,3 +488,41 @@ def mxnet(check):
     @check("gradient of the GRU")
     def _():
         return gradient(gru)
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    x, loss = mx.array(X.transpose(1, 0, 2)), mx.array(LOSS.transpose(1, 0, 2))
+    lstm, gru = nn.LSTM(INPUTS, UNITS), nn.GRU(INPUTS, UNITS)
+    lstm.Wx, lstm.Wh, lstm.bias = map(mx.array, (W4.T, U4.T, B4))
+    gru.Wx, gru.Wh, gru.b = map(mx.array, (W3.T, U3.T, B3))
+    gru.bhn = mx.zeros(UNITS)
+
+    # An LSTM gives back its cells as well.
+    def states(layer):
+        found = layer(x)
+        return found[0] if isinstance(found, tuple) else found
+
+    def gradient(layer):
+        gradients = nn.value_and_grad(layer, lambda: (states(layer) * loss).sum())()[1]
+        return np.array(gradients["Wx"]).T
+
+    @check("LSTM")
+    def _():
+        return np.array(states(lstm)).transpose(1, 0, 2)
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        found = np.array(states(gru)).transpose(1, 0, 2)
+        check.note(_form(found))
+        return found
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(gru)

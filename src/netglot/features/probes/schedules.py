@@ -145,3 +145,16 @@ def mxnet(check):
                 100, base_lr=RATE, warmup_steps=3, warmup_begin_lr=RATE / 4
             )
         )
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import optimizers as optim
+
+    def rates(schedule):
+        return [schedule(mx.array(int(step))).item() for step in STEPS]
+
+    check("half every three steps")(lambda: rates(optim.step_decay(RATE, 0.5, 3)))
+    check("exponential")(lambda: rates(optim.exponential_decay(RATE, 0.9)))
+    check("cosine to zero in nine steps")(lambda: rates(optim.cosine_decay(RATE, 9)))
+    check("linear warm-up")(lambda: rates(optim.linear_schedule(RATE / 4, RATE, 3)))

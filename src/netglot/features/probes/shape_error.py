@@ -179,3 +179,20 @@ def mxnet(check):
     network.initialize()
     network.hybridize()
     _judged(check, lambda: network(nd.ones((1, 3))).asnumpy())
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(3, 5)
+            self.second = nn.Linear(7, 4)
+            self.third = nn.Linear(4, 2)
+
+        def __call__(self, x):
+            return self.third(self.second(self.first(x)))
+
+    _judged(check, lambda: mx.eval(Network()(mx.ones((1, 3)))))

@@ -243,3 +243,24 @@ def mxnet(check):
     @check("FLOPs of a pass")
     def flops():
         check.lacks("mxnet.visualization.count_flops", "it counts parameters only")
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden = nn.Linear(8, 16)
+            self.output = nn.Linear(16, 4)
+
+    @check("a table of the layers")
+    def table():
+        check.note("print(model) names the layers and counts nothing")
+        return Network()
+
+    @check("FLOPs of a pass")
+    def flops():
+        assert mx
+        check.lacks("mlx.core.flops", "MLX counts no operations")

@@ -486,3 +486,41 @@ def mxnet(check):
         )
     finally:
         mx.npx.reset_np()
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    _counted(
+        check,
+        [mx],
+        mx.array,
+        np.array,
+        {
+            "acos": "arccos",
+            "acosh": "arccosh",
+            "asin": "arcsin",
+            "asinh": "arcsinh",
+            "atan": "arctan",
+            "atan2": "arctan2",
+            "atanh": "arctanh",
+            "bitwise_left_shift": "left_shift",
+            "bitwise_right_shift": "right_shift",
+            "concat": "concatenate",
+            "permute_dims": "transpose",
+            "pow": "power",
+            "cumulative_prod": "cumprod",
+            "cumulative_sum": "cumsum",
+            "linalg.diagonal": "diagonal",
+            "linalg.outer": "outer",
+            "linalg.trace": "trace",
+            "linalg.matrix_norm": "linalg.norm",
+            "linalg.vector_norm": "linalg.norm",
+            "linalg.cholesky": lambda x: mx.linalg.cholesky(x, stream=mx.cpu),
+            "linalg.inv": lambda x: mx.linalg.inv(x, stream=mx.cpu),
+            "linalg.pinv": lambda x: mx.linalg.pinv(x, stream=mx.cpu),
+            "linalg.solve": lambda a, b: mx.linalg.solve(a, b, stream=mx.cpu),
+            "linalg.eigvalsh": lambda x: mx.linalg.eigvalsh(x, stream=mx.cpu),
+            "linalg.svdvals": lambda x: mx.linalg.svd(x, False, stream=mx.cpu),
+        },
+    )

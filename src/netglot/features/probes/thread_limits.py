@@ -202,3 +202,16 @@ measure(lambda: nd.dot(a, a).wait_to_read())
         "pass",
         {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1"},
     )
+
+
+def mlx(check):
+    _measured(
+        check,
+        """
+import mlx.core as mx
+a = mx.ones((800, 800))
+measure(lambda: mx.eval(a @ a))
+""",
+        "pass",
+        {"OPENBLAS_NUM_THREADS": "1"},
+    )

@@ -218,3 +218,20 @@ def mxnet(check):
     @check("one model, asked by all")
     def asked():
         return _together(lambda k: nd.dot(x + k, double).sum().asscalar())
+
+
+def mlx(check):
+    import mlx.core as mx
+
+    x, double = mx.array(X), 2 * mx.eye(3)
+    mx.eval(x, double)
+    gradient = mx.grad(lambda w: 0.5 * ((x @ w) ** 2).sum())
+    refused = (RuntimeError,)
+
+    @check("gradients", refused)
+    def gradients():
+        return _together(lambda k: np.array(gradient(mx.full(3, k + 1.0))))
+
+    @check("one model, asked by all", refused)
+    def asked():
+        return _together(lambda k: ((x + k) @ double).sum().item())

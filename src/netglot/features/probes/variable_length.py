@@ -223,3 +223,25 @@ def mxnet(check):
 
     check("last states")(lambda: last.asnumpy())
     check("gradient of the inputs")(lambda: x.grad.asnumpy())
+
+
+def mlx(check):
+    import mlx.core as mx
+    from mlx import nn
+
+    layer = nn.RNN(1, 1, bias=False)
+    layer.Wxh, layer.Whh = mx.array([[W]]), mx.array([[U]])
+
+    # What comes behind the end does not reach the state at the end.
+    def last(x):
+        return layer(x)[mx.arange(2), mx.array(LENGTHS) - 1]
+
+    @check("last states")
+    def states():
+        check.fallback("no lengths, no mask: the state at each end is taken")
+        return np.array(last(mx.array(X)))
+
+    @check("gradient of the inputs")
+    def gradient():
+        check.fallback("no lengths, no mask: the state at each end is taken")
+        return np.array(mx.grad(lambda x: last(x).sum())(mx.array(X)))
