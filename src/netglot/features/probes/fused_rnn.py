@@ -208,9 +208,11 @@ def paddle(check):
 
     def operations(steps):
         spec = paddle.static.InputSpec([steps, BATCH, INPUTS])
-        call = paddle.jit.to_static(
-            lambda x: layer(x)[0], input_spec=[spec], full_graph=True
-        )
+
+        @paddle.jit.to_static(input_spec=[spec], full_graph=True)
+        def call(x):
+            return layer(x)[0]
+
         program = call.concrete_program.main_program
         return [op.name() for op in program.global_block().ops]
 

@@ -187,7 +187,10 @@ def keras(check):
 def paddle(check):
     import paddle
 
-    layer = paddle.nn.SimpleRNN(1, 1, bias_ih_attr=False, bias_hh_attr=False)
+    layer = paddle.nn.SimpleRNN(1, 1)
+    # Without biases (bias_ih_attr=False) the process ends with a segmentation fault.
+    layer.bias_ih_l0.set_value(np.zeros(1, "float32"))
+    layer.bias_hh_l0.set_value(np.zeros(1, "float32"))
     layer.weight_ih_l0.set_value(np.array([[W]], "float32"))
     layer.weight_hh_l0.set_value(np.array([[U]], "float32"))
     x = paddle.to_tensor(X, stop_gradient=False)
