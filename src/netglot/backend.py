@@ -109,8 +109,8 @@ class Weight:
     that the program does not have. ``gates`` may be some of them alone: then the array
     holds that part. Along the letters of ``flip`` it is stored back to front. What the
     program adds to a gate by itself, ``offset`` says: the array holds that much less.
-    An empty ``path`` stands for the node's own, and one that begins with ``_``
-    continues it. With ``negative`` the array holds minus the weight.
+    An empty ``path`` stands for the node's own; one that ``continues`` it follows
+    without a separator. With ``negative`` the array holds minus the weight.
     """
 
     path: str
@@ -122,6 +122,7 @@ class Weight:
     flip: str = ""
     offset: Mapping[str, float] = field(default_factory=dict)
     negative: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True)

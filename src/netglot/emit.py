@@ -637,8 +637,8 @@ def _walk(
 
 def _between(weight: Weight, backend: Backend) -> str:
     """What stands between the name of a node and that of its weight."""
-    continues = not weight.path or weight.path.startswith("_")
-    return "" if continues else backend.separator
+    together = not weight.path or weight.continues
+    return "" if together else backend.separator
 
 
 # --- The frame ------------------------------------------------------------------------

@@ -221,7 +221,9 @@ def _recurrent(kind: str) -> Rule:
         if _engine(s) != "cntk" or s.op.direction != "both":
             return tuple(own)
         # Its names of scopes are joined by another sign.
-        return tuple(dataclasses.replace(w, path=f"_{w.path}") for w in own)
+        return tuple(
+            dataclasses.replace(w, path=f"_{w.path}", continues=True) for w in own
+        )
 
     return dataclasses.replace(rule, apply=write, weights=weights)
 
