@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from netglot import workloads
+from netglot import backends, workloads
 from netglot.backend import Program
 from netglot.check import gatekeeper
 from netglot.check.compare import Difference
-from netglot.check.gate import Verdict
+from netglot.check.gate import Verdict, gate
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.programs import Checked, Report
 from netglot.check.values import pieces, traced
@@ -22,6 +24,8 @@ from netglot.cli import run
 from netglot.emit import emit
 from netglot.recipe import SGD
 from netglot.report.verdicts import show_report
+from netglot.runtime import envs
+from netglot.runtime.jobs import Worker
 
 
 def _printed(report: Report, width: int = 100) -> str:
@@ -32,6 +36,54 @@ def _printed(report: Report, width: int = 100) -> str:
 
 def _verdict(*differences: Difference, **more: Any) -> Verdict:
     return Verdict(all(d.equal for d in differences), differences, **more)
+
+
+@pytest.mark.text
+def test_what_is_only_run_forward_is_neither_equal_nor_different() -> None:
+    part = _verdict(Difference("scores", 1e-7, 1e-5), not_here="nothing trains here")
+    whole = Verdict.of_all([part, part])
+    assert whole.not_here == "nothing trains here"
+    assert str(whole).startswith("forward equal: scores")
+    assert str(whole).endswith("; nothing trains here")
+    found = Checked("caffe", "Caffe", "1", "forward", whole.not_here, whole)
+    report = Report("mnist-cnn", {"name": "digits"}, 10, 8, (found,))
+    assert not report.equal
+    assert "Caffe: nothing trains here" in _printed(report)
+    assert "DIFFERENT" not in _printed(report) and "FORWARD" not in _printed(report)
+
+
+@pytest.mark.framework
+def test_a_program_is_compared_forward_where_nothing_is_trained(tmp_path: Path) -> None:
+    backend, workload = backends.get("numpy"), workloads.get("mnist-fcn")
+    environment = envs.prepare(backend.env, "numpy")
+    env = dataclasses.replace(backend.env, forward_only="nothing trains here")
+    assert environment.not_trained(env) == "nothing trains here"
+    assert not environment.not_trained(backend.env)
+    # An interpreter of the user's has the framework itself.
+    here = dataclasses.replace(environment, provider="here")
+    assert not here.not_trained(env)
+    program = emit(workload, backend)
+    rng = np.random.default_rng(0)
+    batches = [(rng.random((4, 784)), rng.integers(0, 10, 4))]
+    weights = gatekeeper.initial(program, 0)
+    log = tmp_path / "log"
+    with Worker.start_for(env, environment, log=log, threads=1, name="n") as worker:
+        verdict = gate(
+            program,
+            backend,
+            worker,
+            weights,
+            batches,
+            not_here=environment.not_trained(env),
+            folder=tmp_path / "gate",
+        )
+        assert verdict.equal and verdict.not_here
+        assert [d.what for d in verdict.differences] == ["scores"]
+        lack = "class NotHere(Exception):\n    pass\n\n\n"
+        raising = lack + "def build(seed=0):\n    raise NotHere('a part')\n"
+        part = dataclasses.replace(program, source=raising)
+        verdict = gate(part, backend, worker, weights, batches, folder=tmp_path / "b")
+    assert not verdict.equal and "a part" in verdict.not_here
 
 
 @pytest.mark.text

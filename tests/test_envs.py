@@ -262,6 +262,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 def test_shims_are_installed_and_run(monkeypatch, tmp_path):
     shim = Shim("mended", "six says something else", "start")
     made = Shim("made", "a file is lacking", "build")
+    package = Shim("stand_in", "the framework cannot be installed", "package")
     monkeypatch.setattr(shims, "FOLDER", tmp_path)
     after = Path(shims.__file__).parent / "netglot_after.py"
     (tmp_path / after.name).write_text(after.read_text())
@@ -273,7 +274,12 @@ def test_shims_are_installed_and_run(monkeypatch, tmp_path):
         "assert 'six' not in sys.modules\n"
         "netglot_after.call('six', lambda six: setattr(six, 'PY3', 'mended'))\n"
     )
-    env = replace(SIX, shims=(shim, made), variables={"PLACE": "{folder}/made"})
+    (tmp_path / "stand_in").mkdir()
+    (tmp_path / "stand_in" / "__init__.py").write_text("from .part import word\n")
+    (tmp_path / "stand_in" / "part.py").write_text("word = 'stood'\n")
+    env = replace(
+        SIX, shims=(shim, made, package), variables={"PLACE": "{folder}/made"}
+    )
     plain = envs.specification(SIX, SERIES)
     assert envs.specification(env, SERIES).key != plain.key
     found = envs.prepare(env, "six")
@@ -285,18 +291,19 @@ def test_shims_are_installed_and_run(monkeypatch, tmp_path):
             str(found.interpreter),
             "-c",
             "import os, sys; early = 'six' in sys.modules; import six; "
-            "print(early, six.PY3, os.path.exists(os.environ['PLACE']))",
+            "import stand_in; "
+            "print(early, six.PY3, os.path.exists(os.environ['PLACE']), stand_in.word)",
         ],
         env=variables,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["False", "mended", "True"]
+    assert done.stdout.split() == ["False", "mended", "True", "stood"]
     # An interpreter of the user's has no such folder.
     assert "PLACE" not in jobs.variables_for(env, Path(sys.executable))
     # A shim that is written otherwise makes another environment.
-    (tmp_path / "made.py").write_text("")
+    (tmp_path / "stand_in" / "part.py").write_text("word = 'standing'\n")
     assert envs.ready(env) is None
 
 
