@@ -144,5 +144,13 @@ def test_a_block_names_its_layers_under_each_use() -> None:
     assert "stage1_1/norm1_scale.0" in paths
 
 
+def test_what_knows_four_axes_alone_is_not_written() -> None:
+    """Caffe 1.0 does not raise there: it aborts."""
+    with pytest.raises(GapError, match="Xavier filler"):
+        _case("conv-3d-flatten-dense")
+    with pytest.raises(GapError, match="Euclidean loss"):
+        _case("batch-norm-3d")
+
+
 def test_training_is_not_here() -> None:
     assert "only Caffe itself trains" in CAFFE.env.forward_only

@@ -52,6 +52,8 @@ _FORGETS = (
     ops.Relu,
     ops.Dropout,
 )
+#: The variable of the program that holds the filler of Glorot and Bengio.
+XAVIER = "XAVIER"
 #: What a NetSpec has besides its layers.
 _METHODS = ("keys", "to_proto", "tops", "update", "vals")
 
@@ -120,6 +122,8 @@ def _activation(layer: str, **fixed: Any) -> Rule:
 
 def _fillers(s: Site, bias: bool) -> dict[str, Any]:
     fillers = {"weight_filler": s.initial("kernel")}
+    if fillers["weight_filler"] == XAVIER and len(s.inputs[0].axes) > 4:
+        raise Gap("its Xavier filler ends the process at a kernel of five axes")
     if bias:
         fillers["bias_filler"] = s.initial("bias")
     return fillers
@@ -526,7 +530,7 @@ def _adam(o: recipe.Adam) -> dict[str, Any]:
 OPTIMIZERS: dict[type[recipe.Optimizer], Any] = {recipe.SGD: _sgd, recipe.Adam: _adam}
 
 INITIALIZERS: dict[type[recipe.Initializer], Any] = {
-    recipe.GlorotUniform: lambda i: "XAVIER",
+    recipe.GlorotUniform: lambda i: XAVIER,
     recipe.Zeros: lambda i: None,
     recipe.Ones: lambda i: _dict(type='"constant"', value=1),
     recipe.Uniform: lambda i: _dict(type='"uniform"', min=-i.limit, max=i.limit),
@@ -737,6 +741,8 @@ def _loss(parts: Parts, names: dict[str, str]) -> list[str]:
     label, loss = names["label"], names["loss"]
     output = parts.graph.types()[parts.graph.outputs[0]]
     labels = isinstance(parts.recipe.loss, recipe.SoftmaxCrossEntropy)
+    if not labels and len(output.axes) > 4:
+        raise Gap("its Euclidean loss ends the process at values of five axes")
     shape = ["BATCH_SIZE", *(() if labels else output.shape[1:])]
     made = call(
         f"L.{LOSSES[type(parts.recipe.loss)]}",
@@ -813,7 +819,7 @@ def frame(parts: Parts) -> list[Section]:
     first = ["import argparse", *(["import time"] if parts.recipe is None else [])]
     first += ["from pathlib import Path", ""]
     constants = []
-    if _uses(lines, "XAVIER"):
+    if _uses(lines, XAVIER):
         constants = [
             "",
             'XAVIER = {"type": "xavier", "variance_norm": P.Filler.AVERAGE}',
