@@ -143,7 +143,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", help="initial weights (.npz)")
-    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    parser.add_argument("--save", help="the trained weights (.caffemodel)")
     args = parser.parse_args()
 
     x_train, y_train, *test = load_data(args.data)
@@ -152,7 +152,7 @@ def main():
         load_weights(model, args.weights)
     train(model, solver, x_train, y_train, args.epochs, args.seed, validation=test)
     if args.save:
-        save_weights(model, args.save)
+        model.save(args.save)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import keyword
 import math
 from collections.abc import Sequence
@@ -864,8 +865,18 @@ def frame(parts: Parts) -> list[Section]:
         common.train(parts, state="model, solver"),
         Section("predict", PREDICT, {**forward, "number": "5"}),
         common.evaluate(parts),
-        common.main(parts, state="model, solver"),
+        _main(parts),
     ]
+
+
+def _main(parts: Parts) -> Section:
+    """What is trained is saved as Caffe saves it."""
+    section = common.main(parts, state="model, solver")
+    text = section.text.replace(
+        "where to write the trained weights (.npz)", "the trained weights (.caffemodel)"
+    )
+    text = text.replace("save_weights(model, args.save)", "model.save(args.save)")
+    return dataclasses.replace(section, text=text)
 
 
 def _uses(lines: Sequence[str | Line], word: str) -> bool:
