@@ -1,0 +1,143 @@
+"""VGG-style network on CIFAR-10, in Keras 2 on CNTK.
+
+python cifar_vgg_keras2_cntk.py --data cifar10.npz
+"""
+
+import argparse
+import os
+
+os.environ["KERAS_BACKEND"] = "cntk"
+
+import keras
+import numpy as np
+from keras import backend as K
+from keras.callbacks import LambdaCallback
+from keras.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
+from keras.models import Model
+
+BATCH_SIZE = 64
+EPOCHS = 10
+
+
+# 1. Load the data
+def load_data(path):
+    """Read images (N x 32 x 32 x 3, values from 0 to 1) and labels."""
+    data = np.load(path)
+    x_train = data["x_train"].transpose(0, 2, 3, 1).astype(np.float32, order="C") / 255
+    x_test = data["x_test"].transpose(0, 2, 3, 1).astype(np.float32, order="C") / 255
+    return x_train, data["y_train"], x_test, data["y_test"]
+
+
+# 2. The network
+def cifar_vgg():
+    inputs = Input((32, 32, 3))
+    x = Conv2D(50, 3, padding="same", activation="relu", name="conv1")(inputs)
+    x = Conv2D(50, 3, padding="same", activation="relu", name="conv2")(x)
+    x = MaxPooling2D(2, name="pool1")(x)
+    x = Dropout(0.25, name="dropout1")(x)
+    x = Conv2D(100, 3, padding="same", activation="relu", name="conv3")(x)
+    x = Conv2D(100, 3, padding="same", activation="relu", name="conv4")(x)
+    x = MaxPooling2D(2, name="pool2")(x)
+    x = Dropout(0.25, name="dropout2")(x)
+    x = Flatten(name="flatten")(x)
+    x = Dense(512, activation="relu", name="fc1")(x)
+    x = Dropout(0.5, name="dropout3")(x)
+    x = Dense(10, name="fc2")(x)
+    return Model(inputs, x)
+
+
+# 3. Loss, optimizer, initial weights
+def build(seed=0):
+    """Create the network and its optimizer."""
+    np.random.seed(seed)
+    model = cifar_vgg()
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate=0.01, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return model
+
+
+def load_weights(model, path):
+    """Set the weights to the named arrays of an .npz file."""
+    arrays = np.load(path)
+    for weight in model.weights:
+        K.set_value(weight, arrays[weight.name])
+
+
+def save_weights(model, path):
+    """Write the weights as named arrays of an .npz file."""
+    np.savez(path, **{w.name: K.get_value(w) for w in model.weights})
+
+
+# 4. Train
+def batches(x, y, seed):
+    """Yield complete batches without end, every epoch in a new random order."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(x))
+        for start in range(0, len(x) - BATCH_SIZE + 1, BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            yield x[rows], y[rows]
+
+
+def train_step(model, x, y):
+    """Make one optimizer step on a batch; return its loss."""
+    return model.train_on_batch(x, y)
+
+
+def train(model, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
+    """Train for some epochs; print the mean loss of each."""
+    callbacks = []
+    if on_step:
+        report = LambdaCallback(on_batch_end=lambda step, logs: on_step(logs["loss"]))
+        callbacks.append(report)
+    if validation:
+        report = LambdaCallback(
+            on_epoch_end=lambda epoch, logs: print(
+                f"val_accuracy: {evaluate(model, *validation):.4f}"
+            )
+        )
+        callbacks.append(report)
+    model.fit_generator(
+        batches(x, y, seed),
+        steps_per_epoch=len(x) // BATCH_SIZE,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=2,
+    )
+
+
+# 5. Predict
+def predict(model, x):
+    """Scores of a batch, as a NumPy array."""
+    return model.predict_on_batch(x)
+
+
+# 6. Evaluate
+def evaluate(model, x, y):
+    """Share of observations whose highest score is that of their label."""
+    scores = model.predict(x, batch_size=BATCH_SIZE)
+    return np.mean(scores.argmax(axis=1) == y)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="cifar10.npz")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="initial weights (.npz)")
+    parser.add_argument("--save", help="where to write the trained weights (.npz)")
+    args = parser.parse_args()
+
+    x_train, y_train, *test = load_data(args.data)
+    model = build(args.seed)
+    if args.weights:
+        load_weights(model, args.weights)
+    train(model, x_train, y_train, args.epochs, args.seed, validation=test)
+    if args.save:
+        save_weights(model, args.save)
+
+
+if __name__ == "__main__":
+    main()
