@@ -35,6 +35,7 @@ _FILES = {
     "theano": "theano:backend",
     "lasagne": "lasagne:backend",
     "pytensor": "pytensor:backend",
+    "h2o": "h2o:backend",
 }
 
 #: Names for several: those that are raced when nothing is named, and the frameworks of
