@@ -18,9 +18,11 @@ from netglot.ops import (
     BatchNorm,
     Conv,
     Dense,
+    LogSoftmax,
     MaxPool,
     Relu,
     Scale,
+    Slice,
 )
 from netglot.recipe import SGD, Adam, MeanSquaredError, Optimizer, Recipe
 from netglot.weights import from_program, to_program
@@ -29,6 +31,7 @@ from netglot.workloads import Workload
 pytestmark = pytest.mark.text
 
 NAMES = ("keras2-tensorflow", "keras2-theano")
+CNTK = "keras2-cntk"
 
 
 def _program(
@@ -40,7 +43,7 @@ def _program(
     return emit(workload, backends.get(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CNTK])
 def test_programs_differ_in_the_engine_and_the_names_of_weights(name: str) -> None:
     source = emit(workloads.get("cifar-vgg"), backends.get(name)).source
     engine = name.removeprefix("keras2-")
@@ -182,3 +185,33 @@ def test_of_equal_values_each_has_theanos_gradient() -> None:
 def test_adam_has_no_decay_of_its_own() -> None:
     with pytest.raises(GapError, match="no weight decay"):
         _program(CASES["mlp"], optimizer=Adam(1e-3, weight_decay=0.1))
+
+
+def test_an_lstm_on_cntk_is_unrolled() -> None:
+    """Else what it hands on is its memory."""
+    last = _program(_one("last", LSTM(3), STEPS), CNTK).source
+    assert 'LSTM(3, recurrent_initializer="glorot_uniform", unroll=True, name=' in last
+    both = _program(_one("both", LSTM(3, direction="both"), STEPS), CNTK)
+    assert "unroll=True" in both.source
+    # Its scopes are joined by another sign.
+    assert "op_forward_lstm/kernel" in {w.path for w in both.weights}
+    assert "unroll" not in _program(_one("gru", GRU(3), STEPS), CNTK).source
+    assert "unroll" not in _program(_one("last", LSTM(3), STEPS), NAMES[0]).source
+
+
+def test_cntk_counts_no_axis_of_the_batch() -> None:
+    source = _program(_one("log", LogSoftmax("F"), ROW), CNTK).source
+    assert "K.log(K.softmax(x))" in source
+    inner = _program(_one("log", LogSoftmax("T"), STEPS), CNTK).source
+    assert "K.softmax(x, axis=-2)" in inner
+
+
+def test_what_cntk_does_not() -> None:
+    with pytest.raises(GapError, match="dilates its convolutions on a GPU"):
+        _program(_one("wide", Conv(2, (3, 3), dilation=2), IMAGE), CNTK)
+    with pytest.raises(GapError, match="step backwards end elsewhere"):
+        _program(_one("back", Slice("W", 3, None, -2), IMAGE), CNTK)
+
+
+def test_numbers_of_cntk_are_float32() -> None:
+    assert backends.get(CNTK).dtypes == ("float32",)

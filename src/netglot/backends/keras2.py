@@ -131,6 +131,8 @@ def _convolution(s: Site) -> Any:
     depthwise = _is_depthwise(s)
     if s.op.groups != 1 and not depthwise:
         raise Gap("its convolution has no groups")
+    if _engine(s) == "cntk" and squeeze(s.op.dilation) != 1:
+        raise Gap("CNTK dilates its convolutions on a GPU alone")
     if depthwise and squeeze(s.op.dilation) != 1:
         raise Gap("its depthwise convolution has no dilation in every backend")
     return _same(ops.Conv, s)
@@ -312,6 +314,8 @@ def _split(s: Site) -> Any:
 
 
 def _slice(s: Site) -> Any:
+    if _engine(s) == "cntk" and s.op.step < 0:
+        raise Gap("CNTK's slices that step backwards end elsewhere")
     text = sliced(dataclasses.replace(s, arguments=("x",)))
     return call(_lambda(s, text), s.x)
 
