@@ -137,7 +137,8 @@ def _network(parts: Parts) -> _Network:
     if type_.axes != "NF" or len(parts.graph.inputs) > 1:
         raise Gap("its network reads one table, a row for each observation")
     layers: list[str] = []
-    sizes, kinds, rates = [type_.size("F")], [], [0.0]
+    kinds: list[str] = []
+    sizes, rates = [type_.size("F")], [0.0]
     for node in nodes:
         if node.inputs != (value,):
             raise Gap(f"{node.name}: its layers follow each other")
@@ -214,7 +215,7 @@ def build(seed=0):
     h2o.no_progress()
     rng = np.random.default_rng(seed)
     kernels, biases = [], []
-    for inputs, outputs in zip(SIZES, SIZES[1:]):
+    for inputs, outputs in pairwise(SIZES):
         limit = np.sqrt(6 / (inputs + outputs))
         kernels.append(rng.uniform(-limit, limit, (outputs, inputs)))
         biases.append(np.zeros(outputs))
@@ -292,7 +293,7 @@ def frame(parts: Parts) -> list[Section]:
     if parts.recipe is None or not isinstance(
         parts.recipe.loss, recipe.SoftmaxCrossEntropy
     ):
-        raise Gap("what it learns of a row is a class, or one number")
+        raise Gap("of each row it learns a class, or one number")
     if type(parts.recipe.initializers.of("kernel")) is not recipe.GlorotUniform:
         raise Gap("no other initial weights than Glorot's are written for it")
     net = _network(parts)
@@ -346,6 +347,7 @@ def frame(parts: Parts) -> list[Section]:
 
 IMPORTS = (
     "import argparse",
+    "from itertools import pairwise",
     "",
     "import h2o",
     "import numpy as np",

@@ -1,0 +1,1 @@
+of each row it learns a class, or one number
