@@ -607,3 +607,65 @@ def chainer(check):
     @check("chosen rows")
     def rows():
         return gradients([lambda x: PICKED * F.get_item(x, ROWS)])
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, nd
+
+    def constant(value):
+        return nd.array(value, dtype="float64")
+
+    weights, right, product, picked = map(constant, (WEIGHTS, RIGHT, PRODUCT, PICKED))
+    kernel, signs = constant(KERNEL[None, None]), constant([1.0, -2.0])
+
+    def gradients(functions):
+        found = []
+        for function in functions:
+            x = constant(X)
+            x.attach_grad()
+            with autograd.record():
+                y = function(x)
+            y.backward()
+            found.append(x.grad.asnumpy())
+        return found
+
+    @check("pointwise")
+    def pointwise():
+        check.note("MXNet " + mx.__version__)
+        return gradients(
+            [
+                lambda x: weights * nd.exp(x),
+                lambda x: weights * nd.log(x * x + 1),
+                lambda x: weights * nd.tanh(x),
+                lambda x: weights * nd.sigmoid(x),
+                lambda x: weights * nd.relu(x),
+                lambda x: weights / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        def variance(x):
+            return nd.mean((x - nd.mean(x, axis=1, keepdims=True)) ** 2, axis=1)
+
+        return gradients(
+            [
+                lambda x: weights * nd.softmax(x, axis=1),
+                lambda x: nd.max(x, axis=1) * signs,
+                lambda x: variance(x) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        def convolved(x):
+            image = nd.reshape(x, (1, 1, 2, 3))
+            y = nd.Convolution(image, kernel, kernel=(2, 2), num_filter=1, no_bias=True)
+            return nd.reshape(y, (2,)) * signs
+
+        return gradients([lambda x: product * nd.dot(x, right), convolved])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: picked * nd.take(x, nd.array(ROWS))])

@@ -370,3 +370,10 @@ def chainer(check):
     def again():
         gradient(recomputed)
         return len(runs)
+
+
+def mxnet(check):
+    check.nothing(
+        "MXNet mirrors by a variable of the whole process (MXNET_BACKWARD_DO_MIRROR)",
+        "mxnet.autograd.checkpoint",
+    )

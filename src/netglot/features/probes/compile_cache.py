@@ -196,3 +196,7 @@ def tensorflow1(check):
 
 def chainer(check):
     check.nothing("Chainer compiles nothing on a processor", "chainer.compile")
+
+
+def mxnet(check):
+    check.nothing("MXNet's engine interprets its graphs", "mxnet.config.cache_dir")

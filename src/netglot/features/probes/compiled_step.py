@@ -291,3 +291,37 @@ def tensorflow1(check):
 
 def chainer(check):
     check.nothing("Chainer compiles nothing on a processor", "chainer.compile")
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import nd
+
+    runs = []
+
+    def symbols():
+        runs.append(1)
+        x, w, y = mx.sym.var("x"), mx.sym.var("w"), mx.sym.var("y")
+        scores = mx.sym.tanh(mx.sym.sum(mx.sym.broadcast_mul(x, w), axis=1))
+        return mx.sym.mean(mx.sym.square(scores - y))
+
+    @check("weights after three steps")
+    def weights():
+        check.fallback("forward and gradient are a graph, the update a call beside it")
+        w, gradient = nd.array(W[None]), nd.zeros((1, 2))
+        executor = symbols().bind(
+            mx.cpu(),
+            {"x": nd.array(X), "w": w, "y": nd.array(Y)},
+            args_grad={"w": gradient},
+        )
+        optimizer = mx.optimizer.SGD(learning_rate=RATE, momentum=MOMENTUM)
+        state = optimizer.create_state(0, w)
+        for _ in range(STEPS):
+            executor.forward(is_train=True)
+            executor.backward(nd.ones((1,)))
+            optimizer.update(0, w, gradient, state)
+        return w.asnumpy()[0]
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - 1

@@ -423,3 +423,55 @@ def chainer(check):
             doubled(x).backward()
             found.append(float(x.grad))
         return found
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, nd
+
+    def flipped(x):
+        return 2 * x if x > 0 else 2 * x**3
+
+    @check("an if that looks at a value")
+    def branch():
+        return [flipped(nd.array([v])).asscalar() for v in (1.0, -1.0)]
+
+    class Flipped(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            return F.contrib.cond(x > 0, lambda: 2 * x, lambda: 2 * x**3)
+
+    @check("a compiled if")
+    def compiled():
+        block = Flipped()
+        block.hybridize()
+        return [block(nd.array([v])).asscalar() for v in (1.0, -1.0)]
+
+    class Doubled(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            _, last = F.contrib.while_loop(
+                lambda x: x < 100, lambda x: ([], [2 * x]), [x], max_iterations=100
+            )
+            return last[0]
+
+    def doubled(x):
+        block = Doubled()
+        block.hybridize()
+        return block(x)
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return [doubled(nd.array([v])).asscalar() for v in (3.0, 30.0)]
+
+    # Hybridized, it refuses to be recorded: the loop is then run call by call.
+    @check("its gradient")
+    def gradient():
+        check.fallback("nd.contrib.while_loop, not compiled")
+        found = []
+        for value in (3.0, 30.0):
+            x = nd.array([value])
+            x.attach_grad()
+            with autograd.record():
+                y = Doubled()(x)
+            y.backward()
+            found.append(x.grad.asscalar())
+        return found

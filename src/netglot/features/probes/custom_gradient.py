@@ -378,3 +378,37 @@ def chainer(check):
     @check("inside a longer function")
     def inside():
         return gradient_of(lambda x: F.exp(swish(2 * x)) / 10)
+
+
+def mxnet(check):
+    from mxnet import autograd, nd
+
+    class Swish(autograd.Function):
+        def forward(self, x):
+            self.save_for_backward(x)
+            return x * nd.sigmoid(x)
+
+        def backward(self, upstream):
+            (x,) = self.saved_tensors
+            s = nd.sigmoid(x)
+            return upstream * nd.clip(s + x * s * (1 - s), -0.5, 0.5)
+
+    def gradient_of(function):
+        x = nd.array(X, dtype="float64")
+        x.attach_grad()
+        with autograd.record():
+            y = function(x)
+        y.backward()
+        return x.grad.asnumpy()
+
+    @check("its value")
+    def value():
+        return Swish()(nd.array(X, dtype="float64")).asnumpy()
+
+    @check("its gradient is the written one")
+    def gradient():
+        return gradient_of(lambda x: Swish()(x))
+
+    @check("inside a longer function")
+    def inside():
+        return gradient_of(lambda x: nd.exp(Swish()(2 * x)) / 10)

@@ -688,3 +688,89 @@ def chainer(check):
         rule = chainer.optimizers.SGD(0.1).create_update_rule()
         rule.update(w1), rule.update(w2)
         return np.concatenate([w1.array.ravel(), w2.array.ravel()])
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, nd
+
+    source = """
+#include "mxnet/lib_api.h"
+using namespace mxnet::ext;
+using Attributes = std::unordered_map<std::string, std::string>;
+using Tensors = std::vector<MXTensor>;
+
+MXReturnValue parse(const Attributes& a, int* inputs, int* outputs) {
+  *inputs = *outputs = 1;
+  return MX_SUCCESS;
+}
+
+MXReturnValue types(const Attributes& a, std::vector<int>* in, std::vector<int>* out) {
+  out->at(0) = in->at(0);
+  return MX_SUCCESS;
+}
+
+MXReturnValue shapes(const Attributes& a, std::vector<std::vector<unsigned int>>* in,
+                     std::vector<std::vector<unsigned int>>* out) {
+  out->at(0) = in->at(0);
+  return MX_SUCCESS;
+}
+
+MXReturnValue forward(const Attributes& a, Tensors* in, Tensors* out,
+                      const OpResource& resource) {
+  swish(in->at(0).data<float>(), out->at(0).data<float>(), in->at(0).size());
+  return MX_SUCCESS;
+}
+
+// What comes in: the gradient of the output, the input, the output.
+MXReturnValue backward(const Attributes& a, Tensors* in, Tensors* out,
+                       const OpResource& resource) {
+  swish_slope(in->at(1).data<float>(), in->at(0).data<float>(),
+              out->at(0).data<float>(), in->at(1).size());
+  return MX_SUCCESS;
+}
+
+REGISTER_OP(netglot_swish)
+    .setForward(forward, "cpu")
+    .setBackward(backward, "cpu")
+    .setParseAttrs(parse)
+    .setInferType(types)
+    .setInferShape(shapes);
+
+MXReturnValue initialize(int version) { return MX_SUCCESS; }
+"""
+
+    @check("its value")
+    def value():
+        package = os.path.dirname(mx.__file__)
+        common = os.path.join(package, "src", "lib_api.cc")
+        include = os.path.join(package, "include")
+        with check.folder() as folder:
+            library = _built(
+                check, folder, source, common, "-std=c++11", "-I" + include
+            )
+            mx.library.load(library, False)
+        return nd.netglot_swish(nd.array(POINTS)).asnumpy()
+
+    @check("its gradient")
+    def gradient():
+        x = nd.array(POINTS)
+        x.attach_grad()
+        with autograd.record():
+            y = nd.netglot_swish(x)
+        y.backward()
+        return x.grad.asnumpy()
+
+    @check("a network with it, trained a step")
+    def trained():
+        w1, w2 = weights = [nd.array(W1), nd.array(W2)]
+        for w in weights:
+            w.attach_grad()
+        with autograd.record():
+            scores = nd.dot(nd.netglot_swish(nd.dot(nd.array(X), w1)), w2)
+            loss = nd.mean((scores - nd.array(Y)) ** 2)
+        loss.backward()
+        optimizer = mx.optimizer.SGD(learning_rate=0.1)
+        for i, w in enumerate(weights):
+            optimizer.update(i, w, w.grad, optimizer.create_state(i, w))
+        return np.concatenate([w.asnumpy().ravel() for w in weights])

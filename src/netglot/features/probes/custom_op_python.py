@@ -496,3 +496,62 @@ def chainer(check):
         optimizer.update()
         weights = network.w1.array, network.w2.array
         return np.concatenate([w.ravel() for w in weights])
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, nd
+
+    class Swish(mx.operator.CustomOp):
+        def forward(self, is_train, req, in_data, out_data, aux):
+            x = in_data[0].asnumpy()
+            self.assign(out_data[0], req[0], nd.array(x * _sigmoid(x)))
+
+        def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
+            slope = out_grad[0].asnumpy() * _slope(in_data[0].asnumpy())
+            self.assign(in_grad[0], req[0], nd.array(slope))
+
+    @mx.operator.register("netglot_swish_python")
+    class SwishProperties(mx.operator.CustomOpProp):
+        def create_operator(self, ctx, shapes, dtypes):
+            return Swish()
+
+    def swish(x):
+        return nd.Custom(x, op_type="netglot_swish_python")
+
+    @check("its value")
+    def value():
+        return swish(nd.array(POINTS)).asnumpy()
+
+    @check("its gradient")
+    def gradient():
+        x = nd.array(POINTS)
+        x.attach_grad()
+        with autograd.record():
+            y = swish(x)
+        y.backward()
+        return x.grad.asnumpy()
+
+    # The same operation in a graph of symbols, which Module trains.
+    @check("a network with it, trained a step")
+    def trained():
+        x, y = mx.sym.var("x"), mx.sym.var("y")
+        hidden = mx.sym.FullyConnected(x, num_hidden=3, no_bias=True, name="first")
+        hidden = mx.sym.Custom(hidden, op_type="netglot_swish_python")
+        scores = mx.sym.FullyConnected(
+            hidden, num_hidden=1, no_bias=True, name="second"
+        )
+        loss = mx.sym.MakeLoss(mx.sym.square(scores - y))
+        module = mx.mod.Module(loss, data_names=["x"], label_names=["y"])
+        module.bind([("x", X.shape)], [("y", Y.shape)])
+        weights = {"first_weight": nd.array(W1.T), "second_weight": nd.array(W2.T)}
+        module.init_params(arg_params=weights)
+        module.init_optimizer(
+            optimizer="sgd",
+            optimizer_params={"learning_rate": 0.1, "rescale_grad": 1 / len(X)},
+        )
+        module.forward_backward(mx.io.DataBatch([nd.array(X)], [nd.array(Y)]))
+        module.update()
+        weights, _ = module.get_params()
+        names = "first_weight", "second_weight"
+        return np.concatenate([weights[n].asnumpy().T.ravel() for n in names])

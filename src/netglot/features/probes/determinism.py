@@ -287,3 +287,27 @@ def train(seed):
     return b"".join(p.array.tobytes() for p in model.params())
 """
     _compare(check, source)
+
+
+def mxnet(check):
+    source = """
+import mxnet as mx
+from mxnet import autograd, gluon, nd
+
+def train(seed):
+    mx.random.seed(seed)
+    model = gluon.nn.Sequential()
+    model.add(
+        gluon.nn.Dense(10, activation="tanh"), gluon.nn.Dropout(0.5), gluon.nn.Dense(1)
+    )
+    model.initialize(mx.init.Normal(0.1))
+    trainer = gluon.Trainer(model.collect_params(), "adam")
+    for step in range(3):
+        with autograd.record():
+            loss = model(nd.random.normal(shape=(32, 20))) ** 2
+        loss.backward()
+        trainer.step(32)
+    weights = model.collect_params().values()
+    return b"".join(p.data().asnumpy().tobytes() for p in weights)
+"""
+    _compare(check, source)

@@ -440,3 +440,37 @@ def chainer(check):
         turned = F.exp(variable(0.5j * np.pi, "complex64"))
         product, turned = product.array, turned.array
         return [product.real, product.imag, turned.real, turned.imag]
+
+
+def mxnet(check):
+    from mxnet import base, nd
+
+    def numbers_of(values):
+        return [float(v.astype("float32").asscalar()) for v in values]
+
+    @check("float64")
+    def double():
+        return ((nd.array([1 + TINY], dtype="float64") - 1) / TINY).asnumpy()
+
+    @check("float16")
+    def half():
+        x = nd.array([2048, 1, 60000], dtype="float16")
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("bfloat16", refused_by=(TypeError, base.MXNetError))
+    def brain():
+        x = nd.array([256.0, 1, 60000]).astype("bfloat16")
+        return numbers_of((x[0] + x[1], x[1] / 3, x[2] + x[2]))
+
+    @check("float8 (e4m3)", refused_by=(TypeError,))
+    def quarter():
+        return nd.array([0.3, 17.0]).astype("float8_e4m3fn").asnumpy()
+
+    @check("int8")
+    def whole():
+        x = nd.array([100, 7, 8], dtype="int8")
+        return [int((x[0] + x[0]).asscalar()), int((x[1] * x[2]).asscalar())]
+
+    @check("complex", refused_by=(KeyError, TypeError))
+    def numbers():
+        nd.array([1 + 2j], dtype="complex64")

@@ -230,3 +230,27 @@ def chainer(check):
     check.nothing(
         "Chainer compiles nothing: any size, each time anew", "chainer.compile"
     )
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import nd
+
+    runs = []
+
+    class Function(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            runs.append(1)
+            rows = F.sum(F.ones_like(F.slice_axis(x, axis=1, begin=0, end=1)))
+            return F.broadcast_mul(F.sum(F.tanh(x), axis=0), rows)
+
+    function = Function()
+    function.hybridize()
+
+    @check("values of three sizes, one function")
+    def values():
+        return [function(nd.array(x)).asnumpy() for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        return len(runs)

@@ -252,3 +252,24 @@ def chainer(check):
     @check("the value in the end")
     def value():
         return call().array.sum()
+
+
+def mxnet(check):
+    from mxnet import nd
+
+    x = nd.array(MEANS)
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = nd.dot(y, x)
+        return y
+
+    @check("when it computes")
+    def way():
+        check.note("nd.waitall() waits")
+        return _way(check, call, lambda y: y.asnumpy())
+
+    @check("the value in the end")
+    def value():
+        return call().asnumpy().sum()

@@ -246,3 +246,24 @@ def chainer(check):
     @check("places in a convolution")
     def convolution():
         return _places(lambda v: F.convolution_2d(_image(v), KERNEL)[0, 0, 3, 3].array)
+
+
+def mxnet(check):
+    from mxnet import nd
+
+    @check("places in a matrix product")
+    def product():
+        one = nd.array(ONE)
+        return _places(lambda v: nd.dot(nd.array(_matrix(v)), one)[0, 0].asscalar())
+
+    @check("places in a convolution")
+    def convolution():
+        kernel = nd.array(KERNEL)
+
+        def convolved(v):
+            y = nd.Convolution(
+                nd.array(_image(v)), kernel, kernel=(3, 3), num_filter=16, no_bias=True
+            )
+            return y[0, 0, 3, 3].asscalar()
+
+        return _places(convolved)

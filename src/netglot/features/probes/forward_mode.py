@@ -327,3 +327,9 @@ def tensorflow1(check):
 
 def chainer(check):
     check.nothing("Chainer's functions have rules for the way back only", "chainer.jvp")
+
+
+def mxnet(check):
+    check.nothing(
+        "MXNet's operators have rules for the way back only", "mxnet.autograd.jvp"
+    )

@@ -247,3 +247,30 @@ def chainer(check):
 
     long, square = chainer.Variable(LONG), chainer.Variable(SQUARE)
     _ratios(check, as_it_is, long, square, lambda y: y)
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import nd
+
+    # A symbol's @ is not there: its products are linalg.gemm2.
+    class Symbol:
+        def __init__(self, symbol):
+            self.symbol = symbol
+
+        def __matmul__(self, other):
+            return Symbol(mx.sym.linalg.gemm2(self.symbol, other.symbol))
+
+        def __add__(self, other):
+            return Symbol(self.symbol + getattr(other, "symbol", other))
+
+        def __mul__(self, number):
+            return Symbol(self.symbol * number)
+
+    def compiled(function):
+        x = nd.array(LONG if function in (_one, _ten) else SQUARE)
+        graph = function(Symbol(mx.sym.var("x"))).symbol
+        executor = graph.bind(mx.cpu(), {"x": x}, grad_req="null")
+        return lambda _: executor.forward()[0].wait_to_read()
+
+    _ratios(check, compiled, None, None, lambda y: y)

@@ -321,3 +321,37 @@ def chainer(check):
     def graph():
         check.note("chainer.static_graph was for GPUs, an experiment")
         check.lacks("chainer.compile", "define by run: the graph is what Python did")
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import nd
+
+    seen = []
+
+    class Double(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            y = 2 * x
+            seen.append(y)
+            return y
+
+    double, three, four = Double(), nd.array([3.0]), nd.array([4.0])
+    double(three), double(four)
+    values_seen = [y.asscalar() for y in seen]
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(values_seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return values_seen
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        check.note("hybridize(); a Symbol is one from the start")
+        double.hybridize()
+        double(three)
+        before = len(seen)
+        answers = [double(three).asscalar(), double(four).asscalar()]
+        return [len(seen) - before] + answers

@@ -376,3 +376,42 @@ def chainer(check):
     @check("singular values")
     def singular():
         check.lacks("chainer.functions.svd", "Chainer has no singular values")
+
+
+def mxnet(check):
+    from mxnet import autograd, nd
+
+    def constant(value):
+        return nd.array(value, dtype="float64")
+
+    weights, right = constant(WEIGHTS), constant(RIGHT[:, None])
+    eigen_weights, turned = constant(RIGHT), constant(RIGHT[::-1, None].copy())
+
+    def symmetric(b):
+        return nd.dot(b, b.T) + constant(np.eye(3))
+
+    functions = {
+        "solve": lambda b: nd.sum(turned * nd.dot(nd.linalg.inverse(b), right)),
+        "inverse": lambda b: nd.sum(weights * nd.linalg.inverse(b)),
+        "log determinant": lambda b: nd.linalg.slogdet(b)[1],
+        "Cholesky": lambda b: nd.sum(weights * nd.linalg.potrf(symmetric(b))),
+        "eigenvalues": lambda b: nd.sum(
+            eigen_weights * nd.linalg.syevd(symmetric(b))[1]
+        ),
+    }
+    for name, function in functions.items():
+
+        @check(name)
+        def one(name=name, function=function):
+            if name == "solve":
+                check.fallback("by the inverse: there is no solve of a full matrix")
+            b = constant(B)
+            b.attach_grad()
+            with autograd.record():
+                value = function(b)
+            value.backward()
+            return np.append(value.asnumpy(), b.grad.asnumpy())
+
+    @check("singular values")
+    def singular():
+        check.lacks("mxnet.nd.linalg.svd", "singular values are in mxnet.np alone")

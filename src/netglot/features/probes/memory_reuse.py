@@ -16,8 +16,8 @@ SIZE, TIMES = 4000000, 40
 
 
 def at_most_ten(arrays):
-    """A few results at a time, and at most ten of the forty."""
-    return 0.5 < arrays < 10
+    """Fewer than ten of the forty, beside what an allocator has kept from before."""
+    return arrays < 10
 
 
 CHECKS = {
@@ -308,3 +308,34 @@ def chainer(check):
     @check("in a compiled function")
     def compiled():
         check.lacks("chainer.compile", "Chainer compiles nothing on a processor")
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import nd
+
+    x = nd.array(X)
+
+    def chain(F, x):
+        for _ in range(TIMES // 2):
+            x = F.tanh(x)
+            x = F.broadcast_sub(x, F.mean(x))
+        return x
+
+    def run(x):
+        chain(nd, x).wait_to_read()
+
+    @check("call by call")
+    def eager():
+        run(x[:10])
+        return _arrays(check, run, x)
+
+    @check("in a compiled function")
+    def compiled():
+        def bound(x):
+            graph = chain(mx.sym, mx.sym.var("x"))
+            executor = graph.bind(mx.cpu(), {"x": x}, grad_req="null")
+            executor.forward()[0].wait_to_read()
+
+        bound(x[:10])
+        return _arrays(check, bound, x)

@@ -413,3 +413,56 @@ def chainer(check):
     @check("an overflow skips the step, halves the scale")
     def overflow():
         check.lacks("chainer.optimizers.LossScale", "its scale is halved on GPUs only")
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import nd
+    from mxnet.contrib.amp.loss_scaler import LossScaler
+
+    def trained(weight, x, scale=1.0, factor=1.0):
+        """The scores and the weight after a step that keeps a float32 copy of it."""
+        w = nd.array([[weight]], dtype="float16")
+        w.attach_grad()
+        optimizer = mx.optimizer.SGD(learning_rate=1.0, multi_precision=True)
+        optimizer.rescale_grad = 1 / scale
+        state = optimizer.create_state_multi_precision(0, w)
+        with mx.autograd.record():
+            scores = nd.full((1, 1), x, dtype="float16") * w
+            loss = scores.astype("float32") * factor * scale
+        loss.backward()
+        optimizer.update_multi_precision(0, w, w.grad, state)
+        copy = state[-1] if isinstance(state, (list, tuple)) else state
+        return float(scores.asscalar()), float(copy.asscalar()), w
+
+    @check("products are of half precision")
+    def products():
+        check.note("pointwise: dot in float16 is for GPUs")
+        return trained(2049, 1.0)[0]
+
+    @check("weights stay float32")
+    def weights():
+        check.note("a float32 copy in the optimizer: multi_precision=True")
+        return trained(2050, 1.5)[1]
+
+    @check("scaling keeps a gradient of 1e-8")
+    def small():
+        return -trained(0, 1.0, 2.0**16, 1e-8)[1]
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        check.fallback("amp's LossScaler; skipping the step is the Trainer's business")
+        scaler = LossScaler()
+        before = scaler.loss_scale
+        w = mx.gluon.Parameter("w", shape=(1,))
+        w.initialize(mx.init.Constant(3.0))
+        with mx.autograd.record():
+            loss = w.data() * float("inf")
+        loss.backward()
+        if not scaler.has_overflow([w]):
+            w.set_data(w.data() - w.grad())
+        # The halved scale counts from the next step on.
+        scaler.has_overflow([w])
+        check.note("its scale begins at %d: told as if at 1024" % before)
+        scale = 1024 * scaler.loss_scale / before
+        return [3.0, float(w.data().asscalar()), 1024.0, scale]

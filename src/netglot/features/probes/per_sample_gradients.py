@@ -272,3 +272,27 @@ def chainer(check):
     @check("how often Python runs the loss")
     def count():
         return len(runs)
+
+
+def mxnet(check):
+    from mxnet import autograd, nd
+
+    runs = []
+
+    @check("one gradient per observation")
+    def each():
+        check.fallback("one gradient after the other, in a loop")
+        found = []
+        for x, y in zip(X, Y):
+            w = nd.array(W, dtype="float64")
+            w.attach_grad()
+            with autograd.record():
+                runs.append(1)
+                loss = (nd.tanh(nd.sum(w * nd.array(x, dtype="float64"))) - y) ** 2
+            loss.backward()
+            found.append(w.grad.asnumpy())
+        return found
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)

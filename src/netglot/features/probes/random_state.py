@@ -515,3 +515,10 @@ def chainer(check):
         )
 
     np.random.set_state(before)
+
+
+def mxnet(check):
+    check.nothing(
+        "MXNet's random state is set by a seed and cannot be read",
+        "mxnet.random.get_state",
+    )

@@ -390,3 +390,60 @@ def chainer(check):
         w, x = chainer.Variable(np.array(W)), chainer.Variable(np.array(AT))
         (gradient_of(F.tanh(w * x), x) ** 2).backward()
         return w.grad
+
+
+def mxnet(check):
+    from mxnet import autograd, base, nd
+
+    def variable(value):
+        x = nd.array(np.atleast_1d(value), dtype="float64")
+        x.attach_grad()
+        return x
+
+    def cubes(x):
+        return nd.sum(x**3) + x[0] * x[1] * x[2]
+
+    refusals = (base.MXNetError,)
+
+    @check("the derivative of a derivative", refused_by=refusals)
+    def second():
+        x = variable(0.7)
+        with autograd.record():
+            slope = autograd.grad(nd.sin(x), x, create_graph=True, retain_graph=True)[0]
+        slope.backward()
+        return x.grad.asscalar()
+
+    @check("Hessian times a vector", refused_by=refusals)
+    def product():
+        x = variable(X)
+        with autograd.record():
+            gradient = autograd.grad(cubes(x), x, create_graph=True, retain_graph=True)[
+                0
+            ]
+            along = nd.sum(gradient * nd.array(DIRECTION, dtype="float64"))
+        along.backward()
+        return x.grad.asnumpy()
+
+    @check("the whole Hessian", refused_by=refusals)
+    def whole():
+        rows = []
+        for i in range(3):
+            x = variable(X)
+            with autograd.record():
+                gradient = autograd.grad(
+                    cubes(x), x, create_graph=True, retain_graph=True
+                )[0]
+                entry = gradient[i]
+            entry.backward()
+            rows.append(x.grad.asnumpy())
+        return rows
+
+    @check("gradient of a gradient penalty", refused_by=refusals)
+    def penalty():
+        w, x = variable(W), variable(AT)
+        with autograd.record():
+            y = nd.tanh(w * x)
+            slope = autograd.grad(y, x, create_graph=True, retain_graph=True)[0]
+            loss = slope**2
+        loss.backward()
+        return w.grad.asscalar()

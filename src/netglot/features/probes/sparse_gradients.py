@@ -389,3 +389,43 @@ def chainer(check):
             train(table, looked_up, rule)
             tables.append(table.array.copy())
         return _moves(*tables)
+
+
+def mxnet(check):
+    import mxnet as mx
+    from mxnet import autograd, nd
+
+    def gradient_of(table, looked_up):
+        with autograd.record():
+            y = nd.Embedding(nd.array(looked_up), table, ROWS, WIDTH, sparse_grad=True)
+            loss = nd.sum(y)
+        loss.backward()
+        return table.grad
+
+    def zeros():
+        table = nd.zeros((ROWS, WIDTH))
+        table.attach_grad(stype="row_sparse")
+        return table
+
+    gradient = gradient_of(zeros(), LOOKED_UP)
+
+    @check("rows in the gradient")
+    def rows():
+        return len(gradient.indices)
+
+    @check("its values")
+    def values():
+        return gradient.tostype("default").asnumpy()[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("Adam(lazy_update=True), for row_sparse gradients")
+        optimizer = mx.optimizer.Adam(learning_rate=0.1, lazy_update=True)
+        dense = zeros()
+        state = optimizer.create_state(0, dense)
+        tables = [dense.asnumpy()]
+        for looked_up in ([3, 7], [7]):
+            gradient = gradient_of(dense, looked_up)
+            optimizer.update(0, dense, gradient, state)
+            tables.append(dense.asnumpy())
+        return _moves(*tables)

@@ -311,3 +311,7 @@ def tensorflow1(check):
 
 def chainer(check):
     check.nothing("Chainer has no vectorizing map", "chainer.vmap")
+
+
+def mxnet(check):
+    check.nothing("MXNet has no vectorizing map", "mxnet.vmap")
