@@ -157,7 +157,7 @@ def paddle(check):
 
     found = []
 
-    # The static graph has the update of the weights in it; paddle.jit.to_static has not.
+    # The static graph has the update of the weights in it; jit.to_static has not.
     def program():
         x = paddle.static.data("x", X.shape, "float64")
         y = paddle.static.data("y", Y.shape, "float64")

@@ -229,10 +229,8 @@ def paddle(check):
 
     def flipped(x):
         if x > 0:
-            y = 2 * x
-        else:
-            y = 2 * x**3
-        return y
+            return 2 * x
+        return 2 * x**3
 
     def doubled(x):
         while x < 100:

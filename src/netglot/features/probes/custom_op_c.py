@@ -398,13 +398,15 @@ def paddle(check):
     source = """
 #include "paddle/extension.h"
 
-std::vector<paddle::Tensor> Forward(const paddle::Tensor& x) {
+using Tensor = paddle::Tensor;
+
+std::vector<Tensor> Forward(const Tensor& x) {
   auto y = paddle::empty_like(x);
   swish(x.data<float>(), y.data<float>(), x.numel());
   return {y};
 }
 
-std::vector<paddle::Tensor> Backward(const paddle::Tensor& x, const paddle::Tensor& up) {
+std::vector<Tensor> Backward(const Tensor& x, const Tensor& up) {
   auto g = paddle::empty_like(x);
   swish_slope(x.data<float>(), up.data<float>(), g.data<float>(), x.numel());
   return {g};

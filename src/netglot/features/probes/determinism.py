@@ -186,7 +186,9 @@ from mlx.utils import tree_flatten
 
 def train(seed):
     mx.random.seed(seed)
-    model = nn.Sequential(nn.Linear(20, 10), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 1))
+    model = nn.Sequential(
+        nn.Linear(20, 10), nn.Tanh(), nn.Dropout(0.5), nn.Linear(10, 1)
+    )
     optimizer = optimizers.Adam(1e-3, bias_correction=True)
     step = nn.value_and_grad(model, lambda x: mx.mean(model(x) ** 2))
     for _ in range(3):
@@ -256,7 +258,9 @@ def train(seed):
     hidden = tf.nn.dropout(tf.tanh(tf.matmul(tf.random_normal((32, 20)), w1)), rate=0.5)
     loss = tf.reduce_mean(tf.matmul(hidden, w2) ** 2)
     step = tf.train.AdamOptimizer().minimize(loss)
-    options = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    options = tf.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+    )
     with tf.Session(config=options) as session:
         session.run(tf.global_variables_initializer())
         for _ in range(3):

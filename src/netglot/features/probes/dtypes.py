@@ -404,7 +404,6 @@ def tensorflow1(check):
 def chainer(check):
     import chainer
     import chainer.functions as F
-
     from chainer.utils.type_check import InvalidType
 
     def variable(values, kind):

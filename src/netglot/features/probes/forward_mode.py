@@ -296,7 +296,7 @@ def tensorflow1(check):
     x, v = tf.placeholder(tf.float64, 3), tf.placeholder(tf.float64, 3)
 
     def pushed(y, x, v):
-        """By two gradients in reverse: the second is linear in what the first asks for."""
+        """By two gradients in reverse, the second by what the first is weighed with."""
         u = tf.zeros_like(y)
         return tf.gradients(tf.gradients(y, x, u), u, v)[0]
 

@@ -1,8 +1,8 @@
 """Reuses memory.
 
-Forty operations one after the other, each result 16 megabytes: how many such arrays are
-there at the most? Two are enough (what is read and what is written); forty where nothing
-is freed.
+Forty operations one after the other, each result 16 megabytes: how many such arrays
+are there at the most? Two are enough (what is read and what is written); it is forty
+where nothing is freed.
 """
 
 import re
@@ -55,7 +55,7 @@ def _arrays(check, function, *arguments):
 
 
 def _chain(tanh, x):
-    """tanh and the distance from the mean, which no compiler puts into one loop."""
+    """A tanh and the distance from the mean, which no compiler puts into one loop."""
     for _ in range(TIMES // 2):
         x = tanh(x)
         x = x - x.mean()
