@@ -669,3 +669,72 @@ def mxnet(check):
     @check("chosen rows")
     def rows():
         return gradients([lambda x: picked * nd.take(x, nd.array(ROWS))])
+
+
+def dynet(check):
+    import dynet as dy
+
+    weights, signs = WEIGHTS.astype("float32"), np.float32([1.0, -2.0])
+
+    def gradients(functions):
+        """Of float32, which is all that DyNet computes in."""
+        found = []
+        for function in functions:
+            dy.renew_cg()
+            collection = dy.ParameterCollection()
+            x = collection.parameters_from_numpy(X)
+            dy.sum_elems(function(x)).backward()
+            found.append(x.grad_as_array())
+        return found
+
+    def weighed(x):
+        return dy.cmult(dy.inputTensor(weights), x)
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: weighed(dy.exp(x)),
+                lambda x: weighed(dy.log(dy.square(x) + 1)),
+                lambda x: weighed(dy.tanh(x)),
+                lambda x: weighed(dy.logistic(x)),
+                lambda x: weighed(dy.rectify(x)),
+                lambda x: dy.cdiv(dy.inputTensor(weights), x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        def softmax(x):
+            return weighed(dy.transpose(dy.softmax(dy.transpose(x))))
+
+        def moment(x):
+            return dy.cmult(dy.inputTensor(signs), dy.std_dim(x, [1], False) ** 2)
+
+        return gradients(
+            [
+                softmax,
+                lambda x: dy.cmult(dy.inputTensor(signs), dy.max_dim(x, 1)),
+                moment,
+            ]
+        )
+
+    @check("products")
+    def products():
+        def multiplied(x):
+            return dy.cmult(dy.inputTensor(PRODUCT), x * dy.inputTensor(RIGHT))
+
+        def convolved(x):
+            image = dy.reshape(x, (2, 3, 1))
+            kernel = dy.inputTensor(KERNEL[:, :, None, None])
+            y = dy.conv2d(image, kernel, [1, 1], is_valid=True)
+            return dy.cmult(dy.inputTensor(signs), dy.reshape(y, (2,)))
+
+        return gradients([multiplied, convolved])
+
+    @check("chosen rows")
+    def rows():
+        def chosen(x):
+            return dy.cmult(dy.inputTensor(PICKED), dy.select_rows(x, ROWS))
+
+        return gradients([chosen])

@@ -377,3 +377,7 @@ def mxnet(check):
         "MXNet mirrors by a variable of the whole process (MXNET_BACKWARD_DO_MIRROR)",
         "mxnet.autograd.checkpoint",
     )
+
+
+def dynet(check):
+    check.nothing("DyNet keeps every value of the graph", "dynet.recompute")

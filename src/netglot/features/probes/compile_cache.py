@@ -200,3 +200,7 @@ def chainer(check):
 
 def mxnet(check):
     check.nothing("MXNet's engine interprets its graphs", "mxnet.config.cache_dir")
+
+
+def dynet(check):
+    check.nothing("DyNet compiles nothing", "dynet.compile")

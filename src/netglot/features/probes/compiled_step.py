@@ -325,3 +325,7 @@ def mxnet(check):
     @check("runs of Python in the second and third")
     def later():
         return len(runs) - 1
+
+
+def dynet(check):
+    check.nothing("DyNet compiles nothing", "dynet.compile")

@@ -473,3 +473,41 @@ def mxnet(check):
             y.backward()
             found.append(x.grad.asscalar())
         return found
+
+
+def dynet(check):
+    import dynet as dy
+    import numpy as np
+
+    def flipped(x):
+        return 2 * x if x.value() > 0 else 2 * x * x * x
+
+    def doubled(x):
+        while x.value() < 100:
+            x = 2 * x
+        return x
+
+    @check("an if that looks at a value")
+    def branch():
+        dy.renew_cg()
+        return [flipped(dy.scalarInput(v)).value() for v in (1.0, -1.0)]
+
+    @check("a compiled if")
+    def compiled():
+        check.lacks("dynet.compile", "the graph is what Python did")
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        check.lacks("dynet.compile", "the graph is what Python did")
+
+    @check("its gradient")
+    def gradient():
+        check.fallback("through the loop in Python, not compiled")
+        found = []
+        for value in (3.0, 30.0):
+            dy.renew_cg()
+            collection = dy.ParameterCollection()
+            x = collection.parameters_from_numpy(np.array([value]))
+            doubled(x[0]).backward()
+            found.append(x.grad_as_array()[0])
+        return found

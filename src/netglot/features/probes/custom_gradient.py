@@ -412,3 +412,7 @@ def mxnet(check):
     @check("inside a longer function")
     def inside():
         return gradient_of(lambda x: nd.exp(Swish()(2 * x)) / 10)
+
+
+def dynet(check):
+    check.nothing("DyNet's nodes are C++; none is written in Python", "dynet.Node")

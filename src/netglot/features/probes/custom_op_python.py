@@ -555,3 +555,7 @@ def mxnet(check):
         weights, _ = module.get_params()
         names = "first_weight", "second_weight"
         return np.concatenate([weights[n].asnumpy().T.ravel() for n in names])
+
+
+def dynet(check):
+    check.nothing("DyNet's nodes are C++; none is written in Python", "dynet.Node")

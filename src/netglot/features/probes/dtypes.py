@@ -473,3 +473,24 @@ def mxnet(check):
     @check("complex", refused_by=(KeyError, TypeError))
     def numbers():
         nd.array([1 + 2j], dtype="complex64")
+
+
+def dynet(check):
+    import dynet as dy
+
+    @check("float64")
+    def double():
+        x = dy.inputTensor(np.array([1 + TINY]))
+        return ((x - 1) / TINY).npvalue()
+
+    def lacking(name):
+        def one():
+            check.lacks("dynet." + name, "DyNet computes in float32 alone")
+
+        return one
+
+    check("float16")(lacking("float16"))
+    check("bfloat16")(lacking("bfloat16"))
+    check("float8 (e4m3)")(lacking("float8"))
+    check("int8")(lacking("int8"))
+    check("complex")(lacking("complex64"))

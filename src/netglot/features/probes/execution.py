@@ -273,3 +273,23 @@ def mxnet(check):
     @check("the value in the end")
     def value():
         return call().asnumpy().sum()
+
+
+def dynet(check):
+    import dynet as dy
+
+    def call():
+        dy.renew_cg()
+        x = dy.inputTensor(MEANS)
+        y = x
+        for _ in range(TIMES):
+            y = y * x
+        return y
+
+    @check("when it computes")
+    def way():
+        return _way(check, call, lambda y: y.npvalue())
+
+    @check("the value in the end")
+    def value():
+        return call().npvalue().sum()

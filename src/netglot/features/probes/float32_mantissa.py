@@ -267,3 +267,25 @@ def mxnet(check):
             return y[0, 0, 3, 3].asscalar()
 
         return _places(convolved)
+
+
+def dynet(check):
+    import dynet as dy
+
+    @check("places in a matrix product")
+    def product():
+        def one(v):
+            dy.renew_cg()
+            return (dy.inputTensor(_matrix(v)) * dy.inputTensor(ONE)).npvalue()[0, 0]
+
+        return _places(one)
+
+    @check("places in a convolution")
+    def convolution():
+        def one(v):
+            dy.renew_cg()
+            image = dy.inputTensor(_image(v)[0].transpose(1, 2, 0))
+            kernel = dy.inputTensor(KERNEL.transpose(2, 3, 1, 0))
+            return dy.conv2d(image, kernel, [1, 1], is_valid=True).npvalue()[3, 3, 0]
+
+        return _places(one)

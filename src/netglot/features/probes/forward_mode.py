@@ -333,3 +333,7 @@ def mxnet(check):
     check.nothing(
         "MXNet's operators have rules for the way back only", "mxnet.autograd.jvp"
     )
+
+
+def dynet(check):
+    check.nothing("DyNet's nodes have rules for the way back only", "dynet.jvp")

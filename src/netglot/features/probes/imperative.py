@@ -355,3 +355,38 @@ def mxnet(check):
         before = len(seen)
         answers = [double(three).asscalar(), double(four).asscalar()]
         return [len(seen) - before] + answers
+
+
+def dynet(check):
+    import dynet as dy
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y.value())
+        return y
+
+    for value in (3.0, 4.0):
+        dy.renew_cg()
+        double(dy.scalarInput(value))
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return seen
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        dy.renew_cg()
+        x = dy.scalarInput(3.0)
+        y = double(x)
+        before = len(seen)
+        answers = []
+        for value in (3.0, 4.0):
+            x.set(value)
+            answers.append(y.scalar_value(recalculate=True))
+        return [len(seen) - before] + answers

@@ -466,3 +466,7 @@ def mxnet(check):
         check.note("its scale begins at %d: told as if at 1024" % before)
         scale = 1024 * scaler.loss_scale / before
         return [3.0, float(w.data().asscalar()), 1024.0, scale]
+
+
+def dynet(check):
+    check.nothing("DyNet computes in float32 alone", "dynet.float16")

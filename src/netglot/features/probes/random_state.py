@@ -522,3 +522,10 @@ def mxnet(check):
         "MXNet's random state is set by a seed and cannot be read",
         "mxnet.random.get_state",
     )
+
+
+def dynet(check):
+    check.nothing(
+        "DyNet's random state is set by a seed and cannot be read",
+        "dynet.get_random_state",
+    )

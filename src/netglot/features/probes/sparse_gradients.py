@@ -429,3 +429,46 @@ def mxnet(check):
             optimizer.update(0, dense, gradient, state)
             tables.append(dense.asnumpy())
         return _moves(*tables)
+
+
+def dynet(check):
+    import dynet as dy
+
+    def table():
+        collection = dy.ParameterCollection()
+        found = collection.lookup_parameters_from_numpy(np.zeros((ROWS, WIDTH)))
+        return collection, found
+
+    def train(rows, looked_up, trainer):
+        dy.renew_cg()
+        looked = dy.concatenate([rows[i] for i in looked_up])
+        dy.sum_elems(looked).backward()
+        trainer.update()
+
+    @check("rows in the gradient")
+    def count():
+        collection, rows = table()
+        dy.renew_cg()
+        dy.sum_elems(dy.concatenate([rows[i] for i in LOOKED_UP])).backward()
+        gradient = rows.grad_as_array()
+        check.note("kept as one array; the list of the rows that changed is beside it")
+        return len(gradient)
+
+    @check("its values")
+    def values():
+        collection, rows = table()
+        trainer = dy.SimpleSGDTrainer(collection, 1.0)
+        trainer.set_clip_threshold(0)
+        train(rows, LOOKED_UP, trainer)
+        return -rows.as_array()[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def optimizer():
+        check.note("sparse updates are the default of its trainers")
+        collection, rows = table()
+        trainer = dy.AdamTrainer(collection, 0.1)
+        tables = [np.array(rows.as_array())]
+        for looked_up in ([3, 7], [7]):
+            train(rows, looked_up, trainer)
+            tables.append(np.array(rows.as_array()))
+        return _moves(*tables)

@@ -315,3 +315,9 @@ def chainer(check):
 
 def mxnet(check):
     check.nothing("MXNet has no vectorizing map", "mxnet.vmap")
+
+
+def dynet(check):
+    check.nothing(
+        "DyNet batches operations by itself (autobatch), not functions", "dynet.vmap"
+    )
