@@ -381,3 +381,7 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet keeps every value of the graph", "dynet.recompute")
+
+
+def keras2(check):
+    check.nothing("Keras 2 keeps what its engine keeps", "keras.backend.recompute_grad")

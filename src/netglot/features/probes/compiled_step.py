@@ -329,3 +329,31 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet compiles nothing", "dynet.compile")
+
+
+def keras2_tensorflow(check):
+    import keras
+    from keras import backend as K
+
+    runs = []
+
+    def loss(y, scores):
+        runs.append(1)
+        return K.mean(K.square(scores - y), axis=-1)
+
+    layer = keras.layers.Dense(1, activation="tanh", use_bias=False, input_shape=(2,))
+    model = keras.models.Sequential([layer])
+    model.compile(keras.optimizers.SGD(RATE, MOMENTUM), loss)
+    model.set_weights([W[:, None]])
+
+    @check("weights after three steps")
+    def weights():
+        model.train_on_batch(X, Y[:, None])
+        del runs[:]
+        for _ in range(STEPS - 1):
+            model.train_on_batch(X, Y[:, None])
+        return model.get_weights()[0][:, 0]
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs)

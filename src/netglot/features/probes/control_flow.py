@@ -511,3 +511,36 @@ def dynet(check):
             doubled(x[0]).backward()
             found.append(x.grad_as_array()[0])
         return found
+
+
+def keras2_tensorflow(check):
+    import keras
+    import numpy as np
+    from keras import backend as K
+
+    # A symbol has no value: Python's if has nothing to look at.
+    @check("an if that looks at a value", refused_by=(TypeError,))
+    def branch():
+        x = K.placeholder((1,))
+        y = 2 * x if x > 0 else 2 * x**3
+        return [K.function([x], [y])([np.array([v])])[0].item() for v in (1.0, -1.0)]
+
+    @check("a compiled if")
+    def compiled():
+        x = keras.layers.Input((1,))
+
+        def flipped(x):
+            return K.switch(x > 0, 2 * x, 2 * x**3)
+
+        model = keras.models.Model(
+            x, keras.layers.Lambda(flipped, output_shape=(1,))(x)
+        )
+        return [model.predict_on_batch(np.array([[v]])).item() for v in (1.0, -1.0)]
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        check.lacks("keras.backend.while_loop", "K.rnn and K.foldl have known lengths")
+
+    @check("its gradient")
+    def gradient():
+        check.lacks("keras.backend.while_loop", "K.rnn and K.foldl have known lengths")

@@ -416,3 +416,9 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet's nodes are C++; none is written in Python", "dynet.Node")
+
+
+def keras2(check):
+    check.nothing(
+        "Keras 2 leaves gradients to its engine", "keras.backend.custom_gradient"
+    )

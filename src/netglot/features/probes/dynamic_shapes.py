@@ -258,3 +258,28 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet compiles nothing: a new graph each time", "dynet.compile")
+
+
+def keras2_tensorflow(check):
+    import keras
+    from keras import backend as K
+
+    runs = []
+
+    def function(x):
+        runs.append(1)
+        rows = K.sum(K.ones_like(x[:, :1]))
+        return 0 * x + K.sum(K.tanh(x), axis=0, keepdims=True) * rows
+
+    x = keras.layers.Input((4,))
+    model = keras.models.Model(x, keras.layers.Lambda(function, output_shape=(4,))(x))
+    made = len(runs)
+
+    @check("values of three sizes, one function")
+    def values():
+        return [model.predict_on_batch(x)[0] for x in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.note("runs of the Python that makes the graph")
+        return 1 + len(runs) - made

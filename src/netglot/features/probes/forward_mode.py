@@ -337,3 +337,7 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet's nodes have rules for the way back only", "dynet.jvp")
+
+
+def keras2(check):
+    check.nothing("Keras 2 has K.gradients, in reverse", "keras.backend.jvp")

@@ -191,10 +191,24 @@ def mlx(check):
 
 
 def _symbolic(check, library, T):
+    # Theano's symbols know no @.
+    class Symbol:
+        def __init__(self, symbol):
+            self.symbol = symbol
+
+        def __matmul__(self, other):
+            return Symbol(T.dot(self.symbol, other.symbol))
+
+        def __add__(self, other):
+            return Symbol(self.symbol + getattr(other, "symbol", other))
+
+        def __mul__(self, number):
+            return Symbol(self.symbol * number)
+
     def compiled(function):
         kind = T.vector if function in (_one, _ten) else T.matrix
         x = kind("x", dtype="float32")
-        return library.function([x], function(x))
+        return library.function([x], function(Symbol(x)).symbol)
 
     _ratios(check, compiled, LONG, SQUARE, lambda y: y)
 
@@ -222,7 +236,7 @@ def tensorflow1(check):
             # From a variable to a sum: what is fed and fetched would be copied.
             long = function in (_one, _ten)
             x = tf.get_local_variable(
-                function.__name__, initializer=tf.constant(LONG if long else SQUARE)
+                function.__name__[1:], initializer=tf.constant(LONG if long else SQUARE)
             )
             session.run(x.initializer)
             y = tf.reduce_sum(function(x.read_value()))

@@ -390,3 +390,35 @@ def dynet(check):
             x.set(value)
             answers.append(y.scalar_value(recalculate=True))
         return [len(seen) - before] + answers
+
+
+def keras2_tensorflow(check):
+    import keras
+    import numpy as np
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    x = keras.layers.Input((1,))
+    model = keras.models.Model(x, keras.layers.Lambda(double)(x))
+    model.predict_on_batch(np.array([[3.0]]))
+    before = len(seen)
+    values = (3.0, 4.0)
+    answers = [model.predict_on_batch(np.array([[v]])).item() for v in values]
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen) - before
+
+    # What Python sees is a symbol.
+    @check("imperative: a value is seen on the way", refused_by=(TypeError,))
+    def on_the_way():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        return [len(seen) - before] + answers

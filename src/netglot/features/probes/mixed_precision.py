@@ -470,3 +470,7 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet computes in float32 alone", "dynet.float16")
+
+
+def keras2(check):
+    check.nothing("Keras 2 has one floatx for all", "keras.mixed_precision")

@@ -529,3 +529,10 @@ def dynet(check):
         "DyNet's random state is set by a seed and cannot be read",
         "dynet.get_random_state",
     )
+
+
+def keras2(check):
+    check.nothing(
+        "the state is in the engine's graph and is not among the weights",
+        "keras.backend.get_random_state",
+    )

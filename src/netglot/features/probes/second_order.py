@@ -451,3 +451,39 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet's gradients are numbers, not expressions", "dynet.grad")
+
+
+def keras2_tensorflow(check):
+    from keras import backend as K
+
+    x = K.placeholder((3,))
+    y = K.sum(x**3) + x[0] * x[1] * x[2]
+
+    def gradient(y, x):
+        return K.gradients(y, [x])[0]
+
+    def value(graph, inputs, given):
+        return K.function(inputs, [graph])(given)[0]
+
+    @check("the derivative of a derivative")
+    def second():
+        s = K.placeholder((1,))
+        graph = gradient(K.sum(gradient(K.sum(K.sin(s)), s)), s)
+        return value(graph, [s], [np.array([0.7])])[0]
+
+    @check("Hessian times a vector")
+    def product():
+        along = K.sum(gradient(y, x) * K.constant(DIRECTION))
+        return value(gradient(along, x), [x], [X])
+
+    @check("the whole Hessian")
+    def whole():
+        slope = gradient(y, x)
+        return [value(gradient(slope[i], x), [x], [X]) for i in range(3)]
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, at = K.placeholder((1,)), K.placeholder((1,))
+        slope = gradient(K.sum(K.tanh(w * at)), at)
+        graph = gradient(K.sum(slope**2), w)
+        return value(graph, [w, at], [np.array([W]), np.array([AT])])[0]

@@ -321,3 +321,7 @@ def dynet(check):
     check.nothing(
         "DyNet batches operations by itself (autobatch), not functions", "dynet.vmap"
     )
+
+
+def keras2(check):
+    check.nothing("K.map_fn loops in the graph", "keras.backend.vectorized_map")
