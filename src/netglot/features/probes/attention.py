@@ -314,3 +314,39 @@ def mlx(check):
     @check("gradient of the causal")
     def gradient():
         return np.array(mx.grad(lambda q: (attention(q, k, v, "causal") * v).sum())(q))
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions
+
+    def attention(q, k, v, causal=False):
+        scores = functions.matmul(q, k, transb=True) / np.sqrt(4).astype("float32")
+        if causal:
+            mask = np.broadcast_to(np.tril(np.ones((5, 5))) > 0, scores.shape)
+            scores = functions.where(mask, scores, np.full(scores.shape, -1e30, "f"))
+        return functions.matmul(functions.softmax(scores, axis=-1), v)
+
+    by_hand = "functions.matmul and softmax"
+
+    @check("one call")
+    def plain():
+        check.fallback(by_hand)
+        return attention(Q, K, V).array
+
+    @check("causal")
+    def causal():
+        check.fallback(by_hand)
+        return attention(Q, K, V, causal=True).array
+
+    @check("grouped")
+    def grouped():
+        check.fallback(by_hand)
+        return attention(Q, K2.repeat(2, 1), V2.repeat(2, 1)).array
+
+    @check("gradient of the causal")
+    def gradient():
+        check.fallback(by_hand)
+        q = chainer.Variable(Q.copy())
+        functions.sum(attention(q, K, V, causal=True) * V).backward()
+        return q.grad

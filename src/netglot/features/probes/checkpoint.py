@@ -346,3 +346,46 @@ def mlx(check):
             folder,
         )
     _compared(check, found)
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, optimizers, serializers
+
+    class Network(chainer.Link):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.w = chainer.Parameter(W.copy())
+
+    network = Network()
+    optimizer = optimizers.MomentumSGD(0.1, 0.9).setup(network)
+    (0.5 * functions.sum(network.w**2)).backward()
+    optimizer.update()
+    with check.folder() as folder:
+        serializers.save_npz(folder + "/w.npz", network)
+        serializers.save_npz(folder + "/state.npz", optimizer)
+        found = check.python(
+            """
+            import sys, chainer, numpy as np
+            from chainer import functions, optimizers, serializers
+
+            class Network(chainer.Link):
+                def __init__(self):
+                    super(Network, self).__init__()
+                    with self.init_scope():
+                        self.w = chainer.Parameter(np.zeros(2, "float32"))
+
+            network = Network()
+            optimizer = optimizers.MomentumSGD(0.1, 0.9).setup(network)
+            serializers.load_npz(sys.argv[1] + "/w.npz", network)
+            serializers.load_npz(sys.argv[1] + "/state.npz", optimizer)
+            print(*network.w.array)
+            network.cleargrads()
+            (0.5 * functions.sum(network.w**2)).backward()
+            optimizer.update()
+            print(*network.w.array)
+            """,
+            folder,
+        )
+    _compared(check, found)

@@ -342,3 +342,23 @@ def mlx(check):
         def gradient():
             found = mx.grad(lambda k: (convolve(k) * weight).sum())(k)
             return np.array(found).transpose(0, 3, 1, 2)
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions
+
+    for name, (kernel, groups, dilation, stride), loss in _CASES:
+        k = chainer.Parameter(kernel.copy())
+        found = functions.convolution_2d(
+            X, k, stride=stride, dilate=dilation, groups=groups
+        )
+
+        @check(name)
+        def value():
+            return found.array
+
+        @check("gradient of the " + name)
+        def gradient():
+            functions.sum(found * loss).backward()
+            return k.grad

@@ -118,3 +118,14 @@ def mlx(check):
         if not mx.is_available(mx.gpu):
             check.not_here("a GPU, or a build for it: mlx[cuda], or Metal")
         return mx.matmul(mx.array(A), mx.array(V), stream=mx.gpu).tolist()
+
+
+def chainer(check):
+    import chainer
+
+    @check("a product on a GPU")
+    def product():
+        if not chainer.backends.cuda.available:
+            check.not_here("a GPU, and the package cupy")
+        xp = chainer.backends.cuda.cupy
+        return xp.asnumpy(xp.asarray(A).dot(xp.asarray(V)))

@@ -257,3 +257,35 @@ def mlx(check):
             except ImportError:
                 check.not_here("the package mlx-data")
             check.no("mlx.data is there: the probe is out of date")
+
+
+def chainer(check):
+    from chainer import iterators
+    from chainer.datasets import TransformDataset
+
+    numbers = list(range(COUNT))
+
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        np.random.seed(0)
+        data = iterators.SerialIterator(numbers, 8, shuffle=True)
+        return [np.concatenate([data.next() for _ in range(3)]) for _ in range(2)]
+
+    @check("batches, in order")
+    def batches():
+        doubled = TransformDataset(numbers, lambda i: 2 * i)
+        data = iterators.SerialIterator(doubled, 8, repeat=False, shuffle=False)
+        return np.stack(list(data))
+
+    @check("several workers at a time")
+    def workers():
+        slow = TransformDataset(numbers, _slowly)
+        data = iterators.MultithreadIterator(
+            slow, 8, repeat=False, shuffle=False, n_threads=WORKERS
+        )
+        begin = time.perf_counter()
+        found = np.concatenate(list(data))
+        taken = time.perf_counter() - begin
+        data.finalize()
+        assert found.tolist() == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, taken)

@@ -113,3 +113,16 @@ def mlx(check):
             output_dtypes=[mx.float32],
         )
         return np.array(out)
+
+
+def chainer(check):
+    @check("a x + y")
+    def saxpy():
+        try:
+            import cupy
+        except ImportError:
+            check.not_here("a GPU, and the package cupy, for its ElementwiseKernel")
+        kernel = cupy.ElementwiseKernel(
+            "float32 x, float32 y", "float32 out", "out = 2.5f * x + y", "saxpy"
+        )
+        return cupy.asnumpy(kernel(cupy.asarray(X), cupy.asarray(Y)))

@@ -131,3 +131,18 @@ def mlx(check):
             "mlx.core.array.device",
             "memory is shared: operations have a device, arrays none",
         )
+
+
+def chainer(check):
+    import chainer
+    import numpy
+
+    @check("lists devices")
+    def devices():
+        check.lacks("chainer.backend.get_devices", "a device is named, not looked for")
+
+    @check("an array says where it is")
+    def place():
+        name = chainer.backend.get_device_from_array(numpy.ones(3)).name
+        check.note("its name of the processor, through NumPy: %s" % name)
+        return name.replace("@numpy", "cpu (@numpy)")

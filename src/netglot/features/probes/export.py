@@ -249,3 +249,9 @@ model = mx.import_function(sys.argv[1])
 print(*model(mx.array(x[: int(sys.argv[2])]))[0].flatten().tolist())
 """,
         )
+
+
+def chainer(check):
+    check.nothing(
+        "its own files hold weights; ONNX apart", "chainer.serializers.save_model"
+    )

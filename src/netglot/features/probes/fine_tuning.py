@@ -451,3 +451,50 @@ def mlx(check):
     @check("the new head learned")
     def trained():
         return [losses[0], losses[-1]]
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, links, optimizers, serializers
+
+    class Network(chainer.Chain):
+        def __init__(self, outputs):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.body = links.Linear(2, 3, nobias=True)
+                self.head = links.Linear(3, outputs, nobias=True)
+
+        def forward(self, x):
+            return self.head(functions.tanh(self.body(x)))
+
+    np.random.seed(0)
+    old, model = Network(1), Network(1)
+    old.body.W.array[...] = BODY.T
+    with check.folder() as folder:
+        serializers.save_npz(folder + "/weights.npz", old)
+        serializers.load_npz(folder + "/weights.npz", model)
+    del model.head
+    with model.init_scope():
+        model.head = links.Linear(3, 2, nobias=True)
+    optimizer = optimizers.SGD(0.5).setup(model)
+    model.body.disable_update()
+
+    @check("the body is loaded")
+    def loaded():
+        return functions.tanh(model.body(X)).array[0]
+
+    losses = []
+    for _ in range(200):
+        loss = functions.mean_squared_error(model(X), Y)
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+        losses.append(float(loss.array))
+
+    @check("the body did not move")
+    def frozen():
+        return model.body.W.array.T
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]

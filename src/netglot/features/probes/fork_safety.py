@@ -174,3 +174,18 @@ gradient = mx.grad(lambda w: (w @ w).sum())
 fork(lambda: gradient(mx.ones((300, 300))).sum().item(), 2 * 300.0**3)
 """,
     )
+
+
+def chainer(check):
+    _forked(
+        check,
+        """
+import chainer, numpy as np
+from chainer import functions
+def work():
+    w = chainer.Variable(np.ones((300, 300), "float32"))
+    functions.sum(functions.matmul(w, w)).backward()
+    return float(w.grad.sum())
+fork(work, 2 * 300.0**3)
+""",
+    )

@@ -257,3 +257,33 @@ def mlx(check):
         layer = nn.LSTM(INPUTS, UNITS)
         layer.Wx, layer.Wh, layer.bias = map(mx.array, (W.T, U.T, B))
         return np.array(layer(mx.array(X.transpose(1, 0, 2)))[0]).transpose(1, 0, 2)
+
+
+def chainer(check):
+    from chainer import functions, links
+
+    layer = links.NStepLSTM(1, INPUTS, UNITS, 0)
+    for gate in range(4):
+        rows = slice(gate * UNITS, (gate + 1) * UNITS)
+        getattr(layer[0], "w%d" % gate).array[...] = W[:, rows].T
+        getattr(layer[0], "w%d" % (gate + 4)).array[...] = U[:, rows].T
+        getattr(layer[0], "b%d" % gate).array[...] = B[rows]
+        getattr(layer[0], "b%d" % (gate + 4)).array[...] = 0
+
+    def states(x):
+        return functions.stack(
+            layer(None, None, list(x.transpose(1, 0, 2)))[-1], axis=1
+        )
+
+    # On a GPU it is one operation of cuDNN, here it is a function per step and gate.
+    def operations(steps):
+        seen, found = [states(np.ones((steps, BATCH, INPUTS), "float32"))], []
+        while seen:
+            creator = seen.pop().creator_node
+            if creator is not None:
+                found.append(creator.label)
+                seen.extend(node.get_variable() for node in creator.inputs)
+        return found
+
+    check("one operation")(lambda: [operations(2), operations(3)])
+    check("its states")(lambda: states(X).array)

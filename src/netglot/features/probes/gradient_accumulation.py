@@ -189,3 +189,34 @@ def mlx(check):
         second = mx.grad(loss)(weights, x[2:], y[2:])
         mean = tree_map(lambda a, b: (a + b) / 2, total, second)
         return np.array(optimizer.apply_gradients(mean, weights)["w"])
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, optimizers
+
+    class Network(chainer.Link):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.w = chainer.Parameter(W[:, None].copy())
+
+    network = Network()
+    optimizer = optimizers.SGD(RATE).setup(network)
+    network.cleargrads()
+
+    # backward() adds to the gradients that are there.
+    def backward(rows):
+        found = functions.matmul(X[rows], network.w)[:, 0]
+        (0.5 * functions.mean_squared_error(found, Y[rows]) / 2).backward()
+
+    @check("after the first half")
+    def first():
+        backward(slice(0, 2))
+        return network.w.array[:, 0].copy()
+
+    @check("after both")
+    def both():
+        backward(slice(2, 4))
+        optimizer.update()
+        return network.w.array[:, 0]

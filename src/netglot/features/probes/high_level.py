@@ -366,3 +366,61 @@ def mlx(check):
         with check.folder() as folder:
             mx.export_function(folder + "/model.mlxfn", lambda x: x @ weights, x)
             return np.array(mx.import_function(folder + "/model.mlxfn")(x)[0])
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, iterators, links, optimizers, training
+    from chainer.training import extensions
+
+    epochs, losses = [], []
+
+    class Watch(training.Extension):
+        trigger = (1, "epoch")
+
+        def __call__(self, trainer):
+            epochs.append(trainer.updater.epoch - 1)
+
+    @check("one call that trains")
+    def fit():
+        np.random.seed(0)
+        network = links.Linear(2, 1, nobias=True)
+        model = links.Classifier(network, functions.mean_squared_error)
+        model.compute_accuracy = False
+        optimizer = optimizers.SGD(0.1).setup(model)
+        data = iterators.SerialIterator(chainer.datasets.TupleDataset(X, Y), 8)
+        updater = training.StandardUpdater(data, optimizer)
+        with check.folder() as folder:
+            trainer = training.Trainer(updater, (10, "epoch"), out=folder)
+            log = extensions.LogReport()
+            trainer.extend(log)
+            trainer.extend(Watch())
+            trainer.run()
+        losses.extend(row["main/loss"] for row in log.log)
+        return losses
+
+    @check("a callback in each epoch")
+    def callback():
+        return epochs
+
+    @check("data loading")
+    def loading():
+        np.random.seed(0)
+        data = iterators.SerialIterator(X[:, 0].copy(), 8, repeat=False, shuffle=True)
+        return [np.array(batch) for batch in data]
+
+    @check("augmentation")
+    def augmentation():
+        try:
+            from chainercv import transforms
+        except ImportError:
+            check.not_here("the package chainercv")
+        image = IMAGE.transpose(2, 0, 1)
+        flipped = [transforms.random_flip(image, x_random=True) for _ in range(32)]
+        return np.stack([image.transpose(1, 2, 0) for image in flipped])
+
+    @check("model saving")
+    def saving():
+        check.lacks(
+            "chainer.serializers.load_model", "the weights are saved, the code is not"
+        )

@@ -304,3 +304,25 @@ def mlx(check):
     check("channels last")(lambda: np.array(last(kernel)))
     check("gradient, channels first")(lambda: gradient(first, LOSS))
     check("gradient, channels last")(lambda: gradient(last, LOSS_LAST))
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions
+
+    def gradient(loss):
+        k = chainer.Parameter(KERNEL.copy())
+        functions.sum(functions.convolution_2d(X, k) * loss).backward()
+        return k.grad
+
+    check("channels first")(lambda: functions.convolution_2d(X, KERNEL).array)
+    check("gradient, channels first")(lambda: gradient(LOSS))
+
+    # chainer.memory_layouts has channels last for cuDNN only.
+    for name in ("channels last", "gradient, channels last"):
+
+        @check(name)
+        def last():
+            if chainer.backends.cuda.available:
+                check.no("the probe was written where there is no GPU")
+            check.not_here("a GPU, for chainer.memory_layouts.CUDNN_CHANNEL_LAST_X")

@@ -298,3 +298,34 @@ def mlx(check):
         @check(name)
         def ctc():
             check.lacks("mlx.nn.losses.ctc_loss", "MLX has no such loss")
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        check.fallback("of the labels smoothed by hand")
+        wanted = ((1 - SMOOTHING) * np.eye(4)[LABELS] + SMOOTHING / 4).astype("float32")
+        return functions.softmax_cross_entropy(LOGITS, wanted).array
+
+    @check("Huber")
+    def huber():
+        errors = ERRORS[:, None]
+        return functions.huber_loss(errors, 0 * errors, 1.0, reduce="no").array[:, 0]
+
+    steps = chainer.Variable(STEPS.copy())
+    loss = functions.connectionist_temporal_classification(
+        list(functions.split_axis(steps, 5, 0)),
+        np.array([TARGET], "int32"),
+        blank_symbol=0,
+        reduce="no",
+    )
+
+    check("CTC")(lambda: loss.array[0])
+
+    @check("gradient of CTC")
+    def gradient():
+        functions.sum(loss).backward()
+        return steps.grad

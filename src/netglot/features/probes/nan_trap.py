@@ -250,3 +250,23 @@ def mxnet(check):
 
 def mlx(check):
     check.nothing("MLX has no switch for it", "mlx.core.debug_nans")
+
+
+def chainer(check):
+    import chainer
+    import numpy
+    from chainer import functions
+
+    def stopped(call):
+        with chainer.using_config("debug", True), numpy.errstate(all="ignore"):
+            return _message(call, RuntimeError)
+
+    @check("on the way forward")
+    def forward():
+        x = chainer.Variable(numpy.ones(3, "float32"))
+        return stopped(lambda: functions.sum(2 * functions.log(x - 2) + 1))
+
+    @check("on the way back")
+    def backward():
+        x = chainer.Variable(numpy.zeros(3, "float32"))
+        return stopped(lambda: functions.sum(0 * functions.sqrt(x)).backward())

@@ -394,3 +394,42 @@ def mlx(check):
 
     check("instance")(lambda: np.array(nn.InstanceNorm(6, eps=EPSILON)(x)))
     check("root mean square")(lambda: np.array(nn.RMSNorm(6, eps=EPSILON)(x)))
+
+
+def chainer(check):
+    import chainer
+    from chainer import links
+
+    first = X.transpose(0, 3, 1, 2).copy()
+    batch_norm = links.BatchNormalization(6, decay=0.9, eps=EPSILON)
+
+    def channels_last(found):
+        return found.array.transpose(0, 2, 3, 1)
+
+    @check("batch")
+    def batch():
+        with chainer.using_config("train", True):
+            return channels_last(batch_norm(first))
+
+    @check("batch: running variance")
+    def running():
+        check.note(_divisor(batch_norm.avg_var))
+        return batch_norm.avg_var
+
+    @check("layer")
+    def layer():
+        found = links.LayerNormalization(6, eps=EPSILON)(X.reshape(-1, 6))
+        return found.array.reshape(X.shape)
+
+    @check("group")
+    def group():
+        return channels_last(links.GroupNormalization(2, 6, eps=EPSILON)(first))
+
+    # A group per channel.
+    @check("instance")
+    def instance():
+        return channels_last(links.GroupNormalization(6, 6, eps=EPSILON)(first))
+
+    @check("root mean square")
+    def rms():
+        check.lacks("chainer.functions.rms_normalization", "it came after Chainer")

@@ -112,3 +112,7 @@ def mxnet(check):
 
 def mlx(check):
     check.nothing("MLX reads its own format", "mlx.onnx")
+
+
+def chainer(check):
+    check.nothing("Chainer reads caffemodels only", "chainer.links.onnx")

@@ -192,3 +192,19 @@ def mxnet(check):
 
 def mlx(check):
     check.nothing("MLX writes its own format", "mlx.onnx")
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, links
+
+    # It came with Chainer, and wants the package onnx.
+    def write(path):
+        import onnx_chainer
+
+        model = chainer.Sequential(links.Linear(3, 2, nobias=True), functions.relu)
+        model[0].W.array[...] = W.T
+        with chainer.using_config("train", False):
+            onnx_chainer.export(model, X, filename=path)
+
+    _written(check, write, ["onnx"])

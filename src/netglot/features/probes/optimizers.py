@@ -277,3 +277,34 @@ def mlx(check):
     @check("AdamW")
     def adamw():
         return walk(optim.AdamW(RATE, weight_decay=0.1, bias_correction=True))
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, optimizers
+
+    class Network(chainer.Link):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.w = chainer.Parameter(START.copy())
+
+    def walk(optimizer):
+        network = Network()
+        optimizer.setup(network)
+        for _ in range(10):
+            network.cleargrads()
+            (0.5 * functions.sum(A * (network.w - T) ** 2)).backward()
+            optimizer.update()
+        return network.w.array
+
+    check("SGD with momentum")(lambda: walk(optimizers.MomentumSGD(RATE, 0.9)))
+    check("Nesterov's momentum")(lambda: walk(optimizers.NesterovAG(RATE, 0.9)))
+    check("RMSprop")(lambda: walk(optimizers.RMSprop(RATE, alpha=0.9)))
+    check("Adagrad")(lambda: walk(optimizers.AdaGrad(RATE)))
+    check("Adam")(lambda: walk(optimizers.Adam(RATE)))
+
+    # The decay of its AdamW is not multiplied by the rate, but by eta.
+    @check("AdamW")
+    def adamw():
+        return walk(optimizers.AdamW(RATE, eta=1.0, weight_decay_rate=0.1 * RATE))

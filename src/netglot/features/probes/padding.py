@@ -283,3 +283,32 @@ def mlx(check):
         pool = nn.AvgPool2d(2, 2)
         found = pool(padded(x5, 0)) / pool(padded(mx.ones_like(x5), 0))
         return np.array(found)[0, :, :, 0]
+
+
+def chainer(check):
+    from chainer import functions
+
+    x5 = X5[None, None]
+
+    # Convolutions pad both sides alike.
+    def convolve(before, after):
+        check.fallback("by functions.pad before it")
+        sides = ((0, 0), (0, 0), (before, after), (before, after))
+        x = functions.pad(X6[None, None], sides, "constant")
+        return functions.convolution_2d(x, KERNEL[None, None], stride=2).array[0, 0]
+
+    check('"same" at stride 2')(lambda: convolve(0, 1))
+    check("zeros on one side only")(lambda: convolve(1, 0))
+    check("ceil pooling, the largest")(
+        lambda: functions.max_pooling_2d(x5, 2, cover_all=True).array[0, 0]
+    )
+
+    @check("ceil pooling, the mean")
+    def mean():
+        check.fallback(
+            "average_pooling_2d drops the rest: padded, and divided by that of ones"
+        )
+        x = np.pad(x5, ((0, 0), (0, 0), (0, 1), (0, 1)), "constant")
+        ones = np.pad(np.ones_like(x5), ((0, 0), (0, 0), (0, 1), (0, 1)), "constant")
+        pool = functions.average_pooling_2d
+        return (pool(x, 2) / pool(ones, 2)).array[0, 0]

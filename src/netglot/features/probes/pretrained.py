@@ -249,3 +249,38 @@ def mlx(check):
         lambda path: np.array(mx.load(path)["w"]),
         (RuntimeError, ValueError),
     )
+
+
+def chainer(check):
+    import pickle
+    import zipfile
+
+    import chainer
+    from chainer import serializers
+
+    class Network(chainer.Chain):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.w = chainer.Parameter(np.zeros_like(W))
+
+    def own(folder):
+        network = Network()
+        network.w.array[...] = W
+        serializers.save_npz(folder + "/own.npz", network)
+        return read(folder + "/own.npz")
+
+    def read(path):
+        network = Network()
+        serializers.load_npz(path, network)
+        return network.w.array
+
+    def caffe(path):
+        try:
+            from chainer.links.caffe import CaffeFunction
+        except TypeError as error:
+            check.not_here("protobuf 3.20 or older: %s" % str(error).split("\n")[0])
+        return CaffeFunction(path)["w"].W.array
+
+    refused = (ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError)
+    _tried(check, own, read, refused, {"caffemodel": caffe})

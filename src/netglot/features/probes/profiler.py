@@ -178,3 +178,18 @@ def mlx(check):
             if not mx.metal.is_available():
                 check.not_here("Metal, whose captures mx.metal.start_capture makes")
             check.no("a capture is for Xcode: it is no table")
+
+
+def chainer(check):
+    import numpy
+    from chainer import function_hooks, functions
+
+    a = numpy.ones((SIZE, SIZE), "float32")
+    hook = function_hooks.TimerHook()
+    with hook:
+        for _ in range(TIMES):
+            functions.matmul(a, a)
+    summary = hook.summary()
+
+    check("names what took time")(lambda: sorted(summary))
+    check("counts the product")(lambda: summary["MatMul"]["occurrence"])

@@ -184,3 +184,7 @@ def mlx(check):
     @check("bytes of its weights")
     def weights():
         return sum(a.nbytes for _, a in tree_flatten(model.parameters())) / W.nbytes
+
+
+def chainer(check):
+    check.nothing("Chainer has no layers of integers", "chainer.links.QuantizedLinear")

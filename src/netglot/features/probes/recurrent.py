@@ -526,3 +526,53 @@ def mlx(check):
     @check("gradient of the GRU")
     def _():
         return gradient(gru)
+
+
+def chainer(check):
+    from chainer import functions, links
+
+    # A list of sequences goes in. Each gate has weights of its own, first those of the
+    # input: of input, forget, new and output; of reset, update and new.
+    def network(kind, w, u, b, order):
+        layer = kind(1, INPUTS, UNITS, 0)
+        parts = len(order)
+        for place, part in enumerate(order):
+            rows = slice(part * UNITS, (part + 1) * UNITS)
+            getattr(layer[0], "w%d" % place).array[...] = w[:, rows].T
+            getattr(layer[0], "w%d" % (place + parts)).array[...] = u[:, rows].T
+            getattr(layer[0], "b%d" % place).array[...] = b[rows]
+            getattr(layer[0], "b%d" % (place + parts)).array[...] = 0
+        return layer
+
+    lstm = network(links.NStepLSTM, W4, U4, B4, (0, 1, 2, 3))
+    gru = network(links.NStepGRU, W3, U3, B3, (0, 1, 2))
+
+    def states(layer):
+        rows = list(X.transpose(1, 0, 2))
+        found = layer(None, rows) if layer is gru else layer(None, None, rows)
+        return functions.stack(found[-1], axis=1)
+
+    def gradient(layer, parts):
+        layer.cleargrads()
+        functions.sum(states(layer) * LOSS).backward()
+        return np.concatenate(
+            [getattr(layer[0], "w%d" % place).grad.T for place in range(parts)], axis=1
+        )
+
+    @check("LSTM")
+    def _():
+        return states(lstm).array
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm, 4)
+
+    @check("GRU")
+    def _():
+        found = states(gru).array
+        check.note(_form(found))
+        return found
+
+    @check("gradient of the GRU")
+    def _():
+        return gradient(gru, 3)

@@ -153,3 +153,7 @@ def mxnet(check):
     _by_the_package(
         check, "numpy", np.asarray, lambda x: mx.nd.array(x, dtype=x.dtype).asnumpy()
     )
+
+
+def chainer(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)

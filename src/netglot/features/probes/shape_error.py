@@ -196,3 +196,22 @@ def mlx(check):
             return self.third(self.second(self.first(x)))
 
     _judged(check, lambda: mx.eval(Network()(mx.ones((1, 3)))))
+
+
+def chainer(check):
+    import chainer
+    import numpy
+    from chainer import links
+
+    class Network(chainer.Chain):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.first = links.Linear(3, 5)
+                self.second = links.Linear(7, 4)
+                self.third = links.Linear(4, 2)
+
+        def forward(self, x):
+            return self.third(self.second(self.first(x)))
+
+    _judged(check, lambda: Network()(numpy.ones((1, 3), "float32")))

@@ -264,3 +264,31 @@ def mlx(check):
     def flops():
         assert mx
         check.lacks("mlx.core.flops", "MLX counts no operations")
+
+
+def chainer(check):
+    import chainer
+    from chainer import links
+
+    class Network(chainer.Chain):
+        def __init__(self):
+            super(Network, self).__init__()
+            with self.init_scope():
+                self.hidden = links.Linear(8, 16)
+                self.output = links.Linear(16, 4)
+
+    @check("a table of the layers")
+    def table():
+        check.note(
+            "count_params() counts %d, print names the layers"
+            % Network().count_params()
+        )
+        return Network()
+
+    @check("FLOPs of a pass")
+    def flops():
+        try:
+            import chainer_computational_cost  # noqa: F401
+        except ImportError:
+            check.not_here("the package chainer_computational_cost")
+        check.no("the package is there: the probe is out of date")

@@ -215,3 +215,17 @@ measure(lambda: mx.eval(a @ a))
         "pass",
         {"OPENBLAS_NUM_THREADS": "1"},
     )
+
+
+def chainer(check):
+    _measured(
+        check,
+        """
+import numpy as np
+from chainer import functions
+a = np.ones((800, 800), "float32")
+measure(lambda: functions.matmul(a, a))
+""",
+        "pass",
+        {"OPENBLAS_NUM_THREADS": "1"},
+    )

@@ -235,3 +235,23 @@ def mlx(check):
     @check("one model, asked by all", refused)
     def asked():
         return _together(lambda k: ((x + k) @ double).sum().item())
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions
+
+    def gradient(k):
+        w = chainer.Variable(np.full(3, k + 1, "float32"))
+        (0.5 * functions.sum(functions.matmul(X, w) ** 2)).backward()
+        return w.grad
+
+    model = chainer.links.Linear(3, 3, nobias=True, initialW=2 * np.eye(3, dtype="f"))
+
+    @check("gradients")
+    def gradients():
+        return _together(gradient)
+
+    @check("one model, asked by all")
+    def asked():
+        return _together(lambda k: functions.sum(model(X + k)).array)

@@ -248,3 +248,23 @@ def mlx(check):
     def gradient():
         check.fallback("no lengths, no mask: the state at each end is taken")
         return np.array(mx.grad(lambda x: last(x).sum())(mx.array(X)))
+
+
+def chainer(check):
+    import chainer
+    from chainer import functions, links
+
+    layer = links.NStepRNNTanh(1, 1, 1, 0)
+    layer[0].w0.array[...] = W
+    layer[0].w1.array[...] = U
+    layer[0].b0.array[...] = layer[0].b1.array[...] = 0
+    x = chainer.Variable(X.copy())
+    # There is no padding: a list of sequences, each as long as it is.
+    last, _ = layer(None, [x[row, :length] for row, length in enumerate(LENGTHS)])
+
+    check("last states")(lambda: last[0].array)
+
+    @check("gradient of the inputs")
+    def gradient():
+        functions.sum(last).backward()
+        return x.grad
