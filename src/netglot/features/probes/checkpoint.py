@@ -389,3 +389,26 @@ def chainer(check):
             folder,
         )
     _compared(check, found)
+
+
+def keras2(check):
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(2, use_bias=False, input_shape=(1,))])
+    model.set_weights([W[None]])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    # The mean of two squares has their sum's half as value: the gradient is w.
+    model.train_on_batch(np.ones((1, 1)), np.zeros((1, 2)))
+    with check.folder() as folder:
+        model.save(folder + "/checkpoint.h5")
+        found = check.python(
+            """
+            import sys, keras, numpy as np
+            model = keras.models.load_model(sys.argv[1])
+            print(*model.get_weights()[0][0])
+            model.train_on_batch(np.ones((1, 1)), np.zeros((1, 2)))
+            print(*model.get_weights()[0][0])
+            """,
+            folder + "/checkpoint.h5",
+        )
+    _compared(check, found)

@@ -498,3 +498,44 @@ def chainer(check):
     @check("the new head learned")
     def trained():
         return [losses[0], losses[-1]]
+
+
+def keras2(check):
+    import keras
+
+    def network(outputs):
+        return keras.Sequential(
+            [
+                keras.layers.Dense(
+                    3, activation="tanh", use_bias=False, input_shape=(2,)
+                ),
+                keras.layers.Dense(outputs, use_bias=False),
+            ]
+        )
+
+    np.random.seed(0)
+    old, model = network(1), network(1)
+    old.set_weights([BODY, HEAD])
+    with check.folder() as folder:
+        old.save_weights(folder + "/weights.h5")
+        model.load_weights(folder + "/weights.h5")
+    model.pop()
+    model.layers[0].trainable = False
+    body = model.predict(X)
+    model.add(keras.layers.Dense(2, use_bias=False))
+
+    @check("the body is loaded")
+    def loaded():
+        return body[0]
+
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    history = model.fit(X, Y, batch_size=16, epochs=200, verbose=0)
+    losses = history.history["loss"]
+
+    @check("the body did not move")
+    def frozen():
+        return model.layers[0].get_weights()[0]
+
+    @check("the new head learned")
+    def trained():
+        return [losses[0], losses[-1]]

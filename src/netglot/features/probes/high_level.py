@@ -424,3 +424,49 @@ def chainer(check):
         check.lacks(
             "chainer.serializers.load_model", "the weights are saved, the code is not"
         )
+
+
+def keras2(check):
+    import keras
+    from keras.preprocessing.image import ImageDataGenerator
+
+    np.random.seed(0)
+    model = keras.Sequential([keras.layers.Dense(1, use_bias=False, input_shape=(2,))])
+    epochs, losses = [], []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    @check("one call that trains")
+    def fit():
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        history = model.fit(
+            X, Y, batch_size=8, epochs=10, verbose=0, callbacks=[Watch()]
+        )
+        losses.extend(history.history["loss"])
+        return losses
+
+    @check("a callback in each epoch")
+    def callback():
+        return epochs
+
+    # The generator of images is the loader that shuffles.
+    @check("data loading")
+    def loading():
+        images = X[:, :1, None, None]
+        data = ImageDataGenerator().flow(images, batch_size=8, shuffle=True, seed=0)
+        return [data[i].reshape(-1) for i in range(len(data))]
+
+    @check("augmentation")
+    def augmentation():
+        data = ImageDataGenerator(horizontal_flip=True, data_format="channels_last")
+        return np.stack([data.random_transform(IMAGE, seed=i) for i in range(32)])
+
+    @check("model saving")
+    def saving():
+        model.set_weights([np.array([[2.0], [-1.0]])])
+        with check.folder() as folder:
+            model.save(folder + "/model.h5")
+            loaded = keras.models.load_model(folder + "/model.h5")
+        return loaded.predict(np.array([[3.0, 4.0]]))

@@ -433,3 +433,37 @@ def chainer(check):
     @check("root mean square")
     def rms():
         check.lacks("chainer.functions.rms_normalization", "it came after Chainer")
+
+
+def keras2(check):
+    import keras
+
+    layer = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=EPSILON, input_shape=X.shape[1:]
+    )
+    model = keras.Sequential([layer])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    learning = keras.backend.learning_phase()
+
+    @check("batch")
+    def batch():
+        call = keras.backend.function([model.input, learning], [model.output])
+        return call([X, 1])[0]
+
+    @check("batch: running variance")
+    def running():
+        model.train_on_batch(X, X)
+        variance = layer.get_weights()[3]
+        check.note(_divisor(variance))
+        return variance
+
+    for name, attribute in (
+        ("layer", "LayerNormalization"),
+        ("group", "GroupNormalization"),
+        ("instance", "InstanceNormalization"),
+        ("root mean square", "RMSNormalization"),
+    ):
+
+        @check(name)
+        def lacking():
+            check.lacks("keras.layers." + attribute, "it is in keras-contrib, or later")

@@ -308,3 +308,43 @@ def chainer(check):
     @check("AdamW")
     def adamw():
         return walk(optimizers.AdamW(RATE, eta=1.0, weight_decay_rate=0.1 * RATE))
+
+
+def keras2(check):
+    import keras
+    from keras import backend as K
+    from keras import optimizers
+
+    # The weight is the output for an input of 1.
+    def walk(optimizer):
+        model = keras.Sequential(
+            [keras.layers.Dense(3, use_bias=False, input_shape=(1,))]
+        )
+        model.set_weights([START[None]])
+        factors = K.constant(A)
+        model.compile(
+            optimizer,
+            loss=lambda true, found: (
+                0.5 * K.sum(factors * (found - true) ** 2, axis=-1)
+            ),
+        )
+        for _ in range(10):
+            model.train_on_batch(np.ones((1, 1)), T[None])
+        return model.get_weights()[0][0]
+
+    before = K.epsilon()
+    K.set_epsilon(1e-8)
+    try:
+        check("SGD with momentum")(lambda: walk(optimizers.SGD(RATE, momentum=0.9)))
+        check("Nesterov's momentum")(
+            lambda: walk(optimizers.SGD(RATE, momentum=0.9, nesterov=True))
+        )
+        check("RMSprop")(lambda: walk(optimizers.RMSprop(RATE, rho=0.9)))
+        check("Adagrad")(lambda: walk(optimizers.Adagrad(RATE)))
+        check("Adam")(lambda: walk(optimizers.Adam(RATE)))
+    finally:
+        K.set_epsilon(before)
+
+    @check("AdamW")
+    def adamw():
+        check.lacks("keras.optimizers.AdamW", "it came with Keras 3")

@@ -284,3 +284,26 @@ def chainer(check):
 
     refused = (ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError)
     _tried(check, own, read, refused, {"caffemodel": caffe})
+
+
+def keras2(check):
+    import keras
+
+    def model():
+        return keras.Sequential(
+            [keras.layers.Dense(3, use_bias=False, input_shape=(2,))]
+        )
+
+    def own(folder):
+        trained = model()
+        trained.set_weights([W])
+        trained.save_weights(folder + "/own.h5")
+        check.note("HDF5")
+        return read(folder + "/own.h5")
+
+    def read(path):
+        empty = model()
+        empty.load_weights(path)
+        return empty.get_weights()[0]
+
+    _tried(check, own, read, (OSError, ValueError, KeyError))

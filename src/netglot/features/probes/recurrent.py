@@ -576,3 +576,48 @@ def chainer(check):
     @check("gradient of the GRU")
     def _():
         return gradient(gru, 3)
+
+
+def keras2(check):
+    import keras
+    from keras import backend as K
+
+    inputs, loss = X.transpose(1, 0, 2), LOSS.transpose(1, 0, 2)
+
+    def network(layer, weights):
+        model = keras.Sequential([layer])
+        model.set_weights(weights)
+        return model
+
+    given = {"return_sequences": True, "input_shape": (STEPS, INPUTS)}
+    lstm = network(keras.layers.LSTM(UNITS, **given), [W4, U4, B4])
+    weights = [_keras_order(part) for part in (W3, U3, B3)]
+    gru = network(keras.layers.GRU(UNITS, **given), weights)
+
+    # A step of SGD shows the gradient, at a rate that undoes the mean over the batch.
+    def gradient(model):
+        before = model.get_weights()[0]
+        model.compile(
+            keras.optimizers.SGD(float(BATCH)),
+            loss=lambda true, found: K.sum(true * found, axis=(1, 2)),
+        )
+        model.train_on_batch(inputs, loss)
+        return before - model.get_weights()[0]
+
+    @check("LSTM")
+    def _():
+        return lstm.predict(inputs).transpose(1, 0, 2)
+
+    @check("gradient of the LSTM")
+    def _():
+        return gradient(lstm)
+
+    @check("GRU")
+    def _():
+        states = gru.predict(inputs).transpose(1, 0, 2)
+        check.note(_form(states) + "; with reset_after=True after it")
+        return states
+
+    @check("gradient of the GRU")
+    def _():
+        return _keras_order(gradient(gru))

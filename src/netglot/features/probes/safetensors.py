@@ -157,3 +157,7 @@ def mxnet(check):
 
 def chainer(check):
     _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def keras2(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)

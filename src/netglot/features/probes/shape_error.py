@@ -215,3 +215,21 @@ def chainer(check):
             return self.third(self.second(self.first(x)))
 
     _judged(check, lambda: Network()(numpy.ones((1, 3), "float32")))
+
+
+def keras2(check):
+    import keras
+
+    # Sizes come from the input as a rule; this layer was built for another one.
+    def network():
+        second = keras.layers.Dense(4, name="second")
+        second.build((None, 7))
+        return keras.Sequential(
+            [
+                keras.layers.Dense(5, name="first", input_shape=(3,)),
+                second,
+                keras.layers.Dense(2, name="third"),
+            ]
+        )
+
+    _judged(check, network)

@@ -292,3 +292,24 @@ def chainer(check):
         except ImportError:
             check.not_here("the package chainer_computational_cost")
         check.no("the package is there: the probe is out of date")
+
+
+def keras2(check):
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.layers.Dense(16, activation="relu", name="hidden", input_shape=(8,)),
+            keras.layers.Dense(4, name="output"),
+        ]
+    )
+
+    @check("a table of the layers")
+    def table():
+        lines = []
+        model.summary(print_fn=lines.append)
+        return "\n".join(lines)
+
+    @check("FLOPs of a pass")
+    def flops():
+        check.lacks("keras.utils.get_flops", "Keras counts parameters only")
