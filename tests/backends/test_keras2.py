@@ -211,6 +211,8 @@ def test_what_cntk_does_not() -> None:
         _program(_one("wide", Conv(2, (3, 3), dilation=2), IMAGE), CNTK)
     with pytest.raises(GapError, match="step backwards end elsewhere"):
         _program(_one("back", Slice("W", 3, None, -2), IMAGE), CNTK)
+    with pytest.raises(GapError, match="slice of one"):
+        _program(_one("last", Slice("T", -1), STEPS), CNTK)
 
 
 def test_numbers_of_cntk_are_float32() -> None:
