@@ -18,9 +18,9 @@ def less_than_five(ratio):
     return 0 < ratio < 5
 
 
-def less_than_half(ratio):
-    """Less than half as long as where the product is used"""
-    return 0 < ratio < 0.5
+def less_than_a_third(ratio):
+    """Less than a third as long as where the product is used."""
+    return 0 < ratio < 1 / 3
 
 
 def less_than_one_and_a_half(ratio):
@@ -30,7 +30,7 @@ def less_than_one_and_a_half(ratio):
 
 CHECKS = {
     "ten pointwise operations over one": less_than_five,
-    "a product not used, over one used": less_than_half,
+    "a product not used, over one used": less_than_a_third,
     "a product written twice, over once": less_than_one_and_a_half,
 }
 

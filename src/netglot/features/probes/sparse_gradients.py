@@ -447,7 +447,7 @@ def dynet(check):
 
     @check("rows in the gradient")
     def count():
-        collection, rows = table()
+        _collection, rows = table()
         dy.renew_cg()
         dy.sum_elems(dy.concatenate([rows[i] for i in LOOKED_UP])).backward()
         gradient = rows.grad_as_array()
