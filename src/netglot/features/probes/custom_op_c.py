@@ -591,16 +591,6 @@ def theano(check):
     _symbolic(check, theano, T, swish)
 
 
-def pytensor(check):
-    import pytensor
-    import pytensor.tensor as T
-    from pytensor.graph import Apply
-    from pytensor.link.c.op import COp
-
-    swish = _c_operations(COp, Apply, T.as_tensor_variable, "pullback")
-    _symbolic(check, pytensor, T, swish)
-
-
 def tensorflow1(check):
     import tensorflow as tf
 
