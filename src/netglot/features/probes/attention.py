@@ -350,3 +350,28 @@ def chainer(check):
         q = chainer.Variable(Q.copy())
         functions.sum(attention(q, K, V, causal=True) * V).backward()
         return q.grad
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    q, k, v, k2, v2 = map(Tensor, (Q, K, V, K2, V2))
+
+    @check("one call")
+    def plain():
+        return q.scaled_dot_product_attention(k, v).numpy()
+
+    @check("causal")
+    def causal():
+        return q.scaled_dot_product_attention(k, v, is_causal=True).numpy()
+
+    @check("grouped")
+    def grouped():
+        return q.scaled_dot_product_attention(k2, v2, enable_gqa=True).numpy()
+
+    @check("gradient of the causal")
+    def gradient():
+        query = Tensor(Q)
+        found = query.scaled_dot_product_attention(k, v, is_causal=True)
+        (found * v).sum().backward()
+        return query.grad.numpy()

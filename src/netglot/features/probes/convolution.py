@@ -362,3 +362,20 @@ def chainer(check):
         def gradient():
             functions.sum(found * loss).backward()
             return k.grad
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    for name, (kernel, groups, dilation, stride), loss in _CASES:
+        k = Tensor(kernel)
+        found = Tensor(X).conv2d(k, groups=groups, dilation=dilation, stride=stride)
+
+        @check(name)
+        def value():
+            return found.numpy()
+
+        @check("gradient of the " + name)
+        def gradient():
+            (found * Tensor(loss)).sum().backward()
+            return k.grad.numpy()

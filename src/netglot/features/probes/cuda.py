@@ -129,3 +129,13 @@ def chainer(check):
             check.not_here("a GPU, and the package cupy")
         xp = chainer.backends.cuda.cupy
         return xp.asnumpy(xp.asarray(A).dot(xp.asarray(V)))
+
+
+def tinygrad(check):
+    from tinygrad import Device, Tensor
+
+    @check("a product on a GPU")
+    def product():
+        if "CUDA" not in Device.get_available_devices():
+            check.not_here("a GPU, or CUDA: it is used without being built in")
+        return (Tensor(A, device="CUDA") @ Tensor(V, device="CUDA")).numpy()

@@ -289,3 +289,11 @@ def chainer(check):
         data.finalize()
         assert found.tolist() == list(range(0, 2 * COUNT, 2))
         return _by_several(check, taken)
+
+
+def tinygrad(check):
+    for name in CHECKS:
+
+        @check(name)
+        def pipeline():
+            check.lacks("tinygrad.nn.data", "tinygrad has data sets, and no pipeline")

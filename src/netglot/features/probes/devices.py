@@ -146,3 +146,15 @@ def chainer(check):
         name = chainer.backend.get_device_from_array(numpy.ones(3)).name
         check.note("its name of the processor, through NumPy: %s" % name)
         return name.replace("@numpy", "cpu (@numpy)")
+
+
+def tinygrad(check):
+    from tinygrad import Device, Tensor
+
+    @check("lists devices")
+    def devices():
+        return list(Device.get_available_devices())
+
+    @check("an array says where it is")
+    def place():
+        return Tensor.ones(3, device="CPU").device

@@ -287,3 +287,7 @@ def chainer(check):
 
     check("one operation")(lambda: [operations(2), operations(3)])
     check("its states")(lambda: states(X).array)
+
+
+def tinygrad(check):
+    check.nothing("tinygrad has a cell, and loops over the steps", "tinygrad.nn.LSTM")

@@ -220,3 +220,27 @@ def chainer(check):
         backward(slice(2, 4))
         optimizer.update()
         return network.w.array[:, 0]
+
+
+def tinygrad(check):
+    from tinygrad import Context, Tensor
+    from tinygrad.nn.optim import SGD
+
+    x, y, w = Tensor(X), Tensor(Y), Tensor(W.copy())
+    optimizer = SGD([w], lr=RATE)
+
+    # backward() adds to the gradients that are there.
+    def backward(rows):
+        (0.5 * ((x[rows] @ w - y[rows]) ** 2).mean() / 2).backward()
+
+    @check("after the first half")
+    def first():
+        backward(slice(0, 2))
+        return w.numpy()
+
+    @check("after both")
+    def both():
+        backward(slice(2, 4))
+        with Context(TRAINING=1):
+            optimizer.step()
+        return w.numpy()

@@ -329,3 +329,22 @@ def chainer(check):
     def gradient():
         functions.sum(loss).backward()
         return steps.grad
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        loss = Tensor(LOGITS).cross_entropy(Tensor(LABELS), label_smoothing=SMOOTHING)
+        return loss.item()
+
+    @check("Huber")
+    def huber():
+        check.lacks("tinygrad.Tensor.huber_loss", "tinygrad has no such loss")
+
+    for name in ("CTC", "gradient of CTC"):
+
+        @check(name)
+        def ctc():
+            check.lacks("tinygrad.Tensor.ctc_loss", "tinygrad has no such loss")

@@ -210,3 +210,9 @@ def chainer(check):
             onnx_chainer.export(model, X, filename=path)
 
     _written(check, write, ["onnx"])
+
+
+def tinygrad(check):
+    check.nothing(
+        "tinygrad reads ONNX and does not write it", "tinygrad.nn.onnx.export"
+    )

@@ -312,3 +312,27 @@ def chainer(check):
         ones = np.pad(np.ones_like(x5), ((0, 0), (0, 0), (0, 1), (0, 1)), "constant")
         pool = functions.average_pooling_2d
         return (pool(x, 2) / pool(ones, 2)).array[0, 0]
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    x6, x5 = Tensor(X6[None, None]), Tensor(X5[None, None])
+    kernel = Tensor(KERNEL[None, None])
+
+    # Left, right, above, below.
+    def convolve(padding):
+        return x6.conv2d(kernel, stride=2, padding=padding).numpy()[0, 0]
+
+    @check('"same" at stride 2')
+    def same():
+        check.fallback('no "same" at a stride: one zero behind is asked for')
+        return convolve((0, 1, 0, 1))
+
+    check("zeros on one side only")(lambda: convolve((1, 0, 1, 0)))
+    check("ceil pooling, the largest")(
+        lambda: x5.max_pool2d(2, ceil_mode=True).numpy()[0, 0]
+    )
+    check("ceil pooling, the mean")(
+        lambda: x5.avg_pool2d(2, ceil_mode=True, count_include_pad=False).numpy()[0, 0]
+    )

@@ -307,3 +307,25 @@ def keras2(check):
         return empty.get_weights()[0]
 
     _tried(check, own, read, (OSError, ValueError, KeyError))
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+    from tinygrad.nn.state import safe_load, safe_save, torch_load
+
+    def own(folder):
+        safe_save({"w": Tensor(W)}, folder + "/own.safetensors")
+        check.note("its own is safetensors; GGUF is read as well")
+        return read(folder + "/own.safetensors")
+
+    def read(path):
+        return safe_load(path)["w"].numpy()
+
+    refused = (ValueError, KeyError, AssertionError, UnicodeDecodeError, RuntimeError)
+    _tried(
+        check,
+        own,
+        read,
+        refused + (OverflowError, MemoryError, OSError),
+        {"PyTorch's archive (pt)": lambda path: torch_load(path)["w"].numpy()},
+    )

@@ -158,3 +158,13 @@ def mlx(check):
     check("exponential")(lambda: rates(optim.exponential_decay(RATE, 0.9)))
     check("cosine to zero in nine steps")(lambda: rates(optim.cosine_decay(RATE, 9)))
     check("linear warm-up")(lambda: rates(optim.linear_schedule(RATE / 4, RATE, 3)))
+
+
+def tinygrad(check):
+    for name in CHECKS:
+
+        @check(name)
+        def schedule():
+            check.lacks(
+                "tinygrad.nn.optim.LRScheduler", "schedules are in its examples only"
+            )

@@ -233,3 +233,18 @@ def keras2(check):
         )
 
     _judged(check, network)
+
+
+def tinygrad(check):
+    from tinygrad import Tensor, nn
+
+    class Network:
+        def __init__(self):
+            self.first = nn.Linear(3, 5)
+            self.second = nn.Linear(7, 4)
+            self.third = nn.Linear(4, 2)
+
+        def __call__(self, x):
+            return self.third(self.second(self.first(x)))
+
+    _judged(check, lambda: Network()(Tensor.ones(1, 3)).numpy())
