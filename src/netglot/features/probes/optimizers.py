@@ -341,7 +341,13 @@ def keras2(check):
         )
         check("RMSprop")(lambda: walk(optimizers.RMSprop(RATE, rho=0.9)))
         check("Adagrad")(lambda: walk(optimizers.Adagrad(RATE)))
-        check("Adam")(lambda: walk(optimizers.Adam(RATE)))
+
+        # On TensorFlow the step may be counted before or after it is read: chance.
+        @check("Adam")
+        def adam():
+            check.note("it races with its own count of steps on TensorFlow")
+            return walk(optimizers.Adam(RATE))
+
     finally:
         K.set_epsilon(before)
 
