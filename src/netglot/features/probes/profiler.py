@@ -122,12 +122,15 @@ def paddle(check):
     from paddle import profiler
 
     a = paddle.ones([SIZE, SIZE])
-    profiled = profiler.Profiler(targets=[profiler.ProfilerTarget.CPU])
-    with profiled:
-        for _ in range(TIMES):
-            a @ a
     with check.folder() as folder:
-        profiled.export(folder + "/trace.json", format="json")
+        # Else it writes to the folder it is started in.
+        profiled = profiler.Profiler(
+            targets=[profiler.ProfilerTarget.CPU],
+            on_trace_ready=lambda p: p.export(folder + "/trace.json", format="json"),
+        )
+        with profiled:
+            for _ in range(TIMES):
+                a @ a
         with open(folder + "/trace.json") as file:
             events = json.load(file)["traceEvents"]
     names = [event.get("name", "") for event in events if event.get("ph") == "X"]

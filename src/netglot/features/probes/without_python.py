@@ -139,12 +139,16 @@ int main(int count, char** arguments) {
 def _in_c(check, folder):
     """Runs the SavedModel in this folder by TensorFlow's library for C."""
     import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
 
     home = os.path.dirname(tf.__file__)
-    signature = tf.saved_model.load(folder).signatures["serving_default"]
-    (name,) = signature.structured_input_signature[1]
-    source = _LIBTENSORFLOW.replace("INPUT", "serving_default_" + name)
-    source = source.replace("OUTPUT", "StatefulPartitionedCall")
+    with open(folder + "/saved_model.pb", "rb") as file:
+        saved = saved_model_pb2.SavedModel.FromString(file.read())
+    signature = saved.meta_graphs[0].signature_def["serving_default"]
+    # Names are "operation:number of its output".
+    (came,), (went,) = signature.inputs.values(), signature.outputs.values()
+    source = _LIBTENSORFLOW.replace("INPUT", came.name.split(":")[0])
+    source = source.replace("OUTPUT", went.name.split(":")[0])
     return _built(
         check,
         folder,
