@@ -33,7 +33,7 @@ from netglot.ops import Concat, Conv, Dense, Flatten, Op, Reshape, Split, Type
 from netglot.recipe import SGD, MeanSquaredError, Recipe
 from netglot.runtime import envs
 from netglot.runtime.envs import Pace
-from netglot.runtime.jobs import Worker
+from netglot.runtime.jobs import Worker, variables_for
 from netglot.workloads import Workload
 
 pytestmark = pytest.mark.framework
@@ -235,6 +235,36 @@ def test_one_process_counts_in_every_precision(
     verdict = keeper.judge(entry, envs.prepare(backend.env, name), tmp_path)
     assert verdict.equal, _explain(verdict)
     assert any("float64" in d.what for d in verdict.differences)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=marks.of(name)) for name in backends.names()]
+)
+def test_nothing_is_read_from_the_home_folder_or_left_there(
+    name: str, tmp_path: Path
+) -> None:
+    """Settings of the user's would make other programs of those that are shown."""
+    backend, home = backends.get(name), tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    (home / ".keras/keras.json").write_text(
+        '{"floatx": "float16", "image_data_format": "channels_first"}'
+    )
+    program = emit(workloads.get("mnist-fcn"), backend)
+    (tmp_path / program.name).write_text(program.source)
+    interpreter = envs.prepare(backend.env, name).interpreter
+    told = variables_for(backend.env, interpreter, 1, pace="hurried")
+    told = {**told, "HOME": str(home)}
+    with Worker.start(
+        interpreter, log=tmp_path / "log", variables=told, name=name
+    ) as worker:
+        path = str(tmp_path / program.name)
+        assert worker.ask("import", imports=list(backend.env.imports), program=path).ok
+        assert worker.ask("build").ok
+        assert worker.ask("save", output=str(tmp_path / "weights.npz")).ok
+    with np.load(tmp_path / "weights.npz") as arrays:
+        assert np.dtype("float16") not in {arrays[path].dtype for path in arrays}
+    left = [path for path in home.rglob("*") if path.is_file()]
+    assert left == [home / ".keras/keras.json"]
 
 
 def _explain(verdict: Any) -> str:

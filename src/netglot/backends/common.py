@@ -26,6 +26,9 @@ JAX_ON_GPU = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 TENSORFLOW_ON_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+#: Keras reads the user's ``~/.keras/keras.json``, whose layout, precision or epsilon
+#: may be others, and writes one where there is none.
+KERAS_AT_HOME = {"KERAS_HOME": "{folder}/keras"}
 
 
 def head(

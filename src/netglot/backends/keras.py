@@ -35,7 +35,7 @@ def _env(engine: str, package: str, lock: str, threads: tuple[str, ...] = ()) ->
         python=("3.11",),
         requirements=("keras==3.15.1", package),
         imports=("keras", engine),
-        variables={"KERAS_BACKEND": engine},
+        variables={"KERAS_BACKEND": engine, **common.KERAS_AT_HOME},
         threads=(*THREADS, *threads),
         cpu={"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"},
         accelerator={**common.JAX_ON_GPU, **common.TENSORFLOW_ON_GPU},

@@ -9,7 +9,7 @@ from typing import Any
 
 from netglot import axes, ops, recipe
 from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
-from netglot.backends import cntk, keras, tensorflow1, theano
+from netglot.backends import cntk, common, keras, tensorflow1, theano
 from netglot.backends.common import head, load_data, main, sliced
 from netglot.lower import Arrange, Restore, overhang, pad_first
 from netglot.source import (
@@ -48,7 +48,11 @@ THEANO = dataclasses.replace(
         "h5py==2.10.0",
     ),
     imports=("keras", "theano"),
-    variables={**theano.ENV.variables, "KERAS_BACKEND": "theano"},
+    variables={
+        **theano.ENV.variables,
+        **common.KERAS_AT_HOME,
+        "KERAS_BACKEND": "theano",
+    },
     # What is run a few times is compiled sooner where nothing is optimized.
     judged={"THEANO_FLAGS": theano.FLAGS + ",gcc.cxxflags=-O0"},
     pip_arguments=(),
@@ -59,7 +63,11 @@ CNTK = dataclasses.replace(
     cntk.ENV,
     requirements=("keras==2.3.1", *cntk.ENV.requirements, "h5py==2.10.0"),
     imports=("keras", "cntk"),
-    variables={**cntk.ENV.variables, "KERAS_BACKEND": "cntk"},
+    variables={
+        **cntk.ENV.variables,
+        **common.KERAS_AT_HOME,
+        "KERAS_BACKEND": "cntk",
+    },
     lock="keras2-cntk",
 )
 

@@ -41,7 +41,7 @@ ENV = Env(
     requirements=("tensorflow-cpu==2.21.0", "keras==3.15.1"),
     imports=("tensorflow",),
     # Its banner about instruction sets is no news to anybody.
-    variables={"TF_CPP_MIN_LOG_LEVEL": "2"},
+    variables={"TF_CPP_MIN_LOG_LEVEL": "2", **common.KERAS_AT_HOME},
     threads=(
         "TF_NUM_INTRAOP_THREADS",
         "TF_NUM_INTEROP_THREADS",

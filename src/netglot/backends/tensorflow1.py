@@ -38,7 +38,7 @@ ENV = Env(
     ),
     imports=("tensorflow",),
     # Its banner about instruction sets is no news to anybody.
-    variables={"TF_CPP_MIN_LOG_LEVEL": "2"},
+    variables={"TF_CPP_MIN_LOG_LEVEL": "2", **common.KERAS_AT_HOME},
     threads=tensorflow.ENV.threads,
     lock="tensorflow1",
 )
