@@ -60,11 +60,11 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Work
 def _worker(
     name: str, workers: dict[str, Worker], tmp_path: Path, pace: Pace = "judged"
 ) -> Worker:
+    backend = backends.get(name)
     for other in [key for key in workers if key.split()[0] != name]:
         workers.pop(other).close()
     key = f"{name} {pace}"
     if key not in workers or not workers[key].alive:
-        backend = backends.get(name)
         environment = envs.prepare(backend.env, name)
         workers[key] = Worker.start_for(
             backend.env,

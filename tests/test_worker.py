@@ -390,7 +390,7 @@ def test_only_what_is_timed_is_held_to_the_first_processors(tmp_path):
 
 
 def test_a_pace_adds_variables():
-    judged = {"PACE": "judged"}
+    judged = {"PACE": "judged", "OMP_NUM_THREADS": "2"}
     env = Env(("3.11",), ("numpy",), ("json",), judged=judged, hurry={"HURRY": "1"})
     raced, judged, hurried = (
         jobs.variables_for(env, Path(sys.executable), 1, pace=pace)
@@ -400,6 +400,8 @@ def test_a_pace_adds_variables():
     assert judged["PACE"] == hurried["PACE"] == "judged"
     assert "HURRY" not in judged
     assert hurried["HURRY"] == "1"
+    # It goes before the limit.
+    assert (raced["OMP_NUM_THREADS"], judged["OMP_NUM_THREADS"]) == ("1", "2")
 
 
 def test_what_a_program_leaves_behind_is_forgotten_before_the_next(tmp_path):

@@ -60,7 +60,7 @@ class Env:
     nothing, so any generator of random numbers will do. ``hurry`` makes programs start
     sooner and run slower: for small networks that are run once. ``forget`` names a
     function (``module:function``) that has to be called between two programs in one
-    process; ``alone`` says that nothing helps, and each needs a process.
+    process.
     ``forward_only`` says why nothing is trained in it, where that is so: programs are
     written whole, and only what they compute forward is judged there.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
@@ -84,7 +84,6 @@ class Env:
     judged: Mapping[str, str] = field(default_factory=dict)
     hurry: Mapping[str, str] = field(default_factory=dict)
     forget: str = ""
-    alone: bool = False
     forward_only: str = ""
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""

@@ -106,7 +106,7 @@ class Gatekeeper:
         with contextlib.ExitStack() as stack:
             # Not started where every answer is known.
             start = functools.partial(self._start, entry, environment, log, stack)
-            worker = start if entry.env.alone else functools.cache(start)
+            worker = functools.cache(start)
             # Where training is its own, there are no gradients or inner values to ask.
             exams = self.exams[:1] if entry.backend.own_training else self.exams
             for dtype, exam in itertools.product(entry.backend.dtypes, exams):

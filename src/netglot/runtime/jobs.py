@@ -76,16 +76,17 @@ def variables_for(
     """The environment variables of a worker for ``env`` in ``interpreter``.
 
     ``threads`` limits the framework's thread pools (None: not at all); without
-    ``accelerator`` the worker sees none; ``pace`` adds what ``env`` sets for it.
+    ``accelerator`` the worker sees none; ``pace`` adds what ``env`` sets for it, which
+    goes before the limit.
     Variables of the user's that would leak other packages in are left out.
     """
+    limits = {} if threads is None else dict.fromkeys(env.threads, str(threads))
     chosen = {
         **clean_variables(),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
+        **limits,
         **variables_of(env, folder_of(interpreter), pace),
     }
-    if threads is not None:
-        chosen.update({name: str(threads) for name in env.threads})
     if accelerator:
         # float32 means float32: the textbook lane does not round to TF32.
         chosen.update({"NVIDIA_TF32_OVERRIDE": "0", **env.accelerator})
