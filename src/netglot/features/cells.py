@@ -43,6 +43,11 @@ class Check:
     ms: float = 0.0
     traceback: str = ""
 
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Check:
+        """As a worker or a file has it."""
+        return cls(**{**content, "notes": tuple(content["notes"])})
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -97,8 +102,5 @@ def of_checks(checks: Sequence[Check]) -> tuple[State, str]:
 
 def from_json(content: Mapping[str, Any]) -> Cell:
     """A cell as ``dataclasses.asdict`` wrote it."""
-    checks = tuple(
-        Check(**{**check, "notes": tuple(check["notes"])})
-        for check in content["checks"]
-    )
+    checks = tuple(map(Check.read, content["checks"]))
     return Cell(**{**content, "checks": checks})

@@ -219,6 +219,17 @@ ANSWERS: Mapping[str, Callable[[Backend, Environment], Answer]] = {
 }
 
 
+def written(framework: str) -> str:
+    """The programs that these answers are about; a gap where there is none."""
+    sources = []
+    for name in (COUNTED, RACED):
+        try:
+            sources.append(emit(workloads.get(name), backends.get(framework)).source)
+        except GapError as gap:
+            sources.append(str(gap))
+    return "\0".join(sources)
+
+
 def answer(row: str, framework: str, environment: Environment) -> Answer:
     """The answer of one of these rows for a framework."""
     return ANSWERS[row](backends.get(framework), environment)

@@ -124,9 +124,13 @@ class _Column:
     def _key(self, row: Row) -> str:
         """What a kept answer depends on."""
         assert isinstance(self.environment, envs.Environment)
-        asked = Path(own.__file__) if row.kind == "own" else row.path
+        asked = row.path
+        written = ""
+        if row.kind == "own":
+            asked, written = Path(own.__file__), own.written(self.name)
         parts = (
             asked.read_text(),
+            written,
             CHECKING.read_text(),
             netglot.__version__,
             self.environment.key,
@@ -144,7 +148,7 @@ class _Column:
             timeout=probe.timeout,
             checking=str(CHECKING),
             path=str(row.path),
-            variants=[variant],
+            variant=variant,
         )
         common = self._common(probe.sources[variant])
         common["log"] = "\n".join(worker.log_tail())
@@ -152,10 +156,7 @@ class _Column:
             worker.close()
         if result.error is not None:
             return self._failed(row, result.error, common)
-        checks = tuple(
-            Check(**{**check, "notes": tuple(check["notes"])})
-            for check in result.answer["checks"]
-        )
+        checks = tuple(map(Check.read, result.answer["checks"]))
         state, text = cells.of_checks(checks)
         return Cell(
             row.name,
@@ -185,11 +186,9 @@ class _Column:
     def _common(self, source: str) -> dict[str, Any]:
         """What was asked, of what, where and when."""
         assert isinstance(self.environment, envs.Environment)
-        asked = {envs.package_of(text).lower() for text in self.env.requirements}
-        versions = self.environment.versions
         return {
             "source": source,
-            "versions": {name: v for name, v in versions.items() if name in asked},
+            "versions": self.environment.versions_of(self.env),
             "machine": dataclasses.asdict(machine.describe()),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }

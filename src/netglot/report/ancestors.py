@@ -102,8 +102,8 @@ def markdown(summaries: Iterable[Summary], failed: Mapping[str, str]) -> str:
         lines += [f"## {summary.heading}", ""]
         lines += [f"- {name}: {value}" for name, value in summary.facts]
         titles = [f"{above} {title}".strip() for title, above in HEADER]
-        lines += ["", _line(titles), _line([":--", ":--", *["--:"] * 4])]
-        lines += [_line(row.cells()) for row in beside(summary)]
+        lines += ["", words.row(titles), words.row([":--", ":--", *["--:"] * 4])]
+        lines += [words.row(row.cells()) for row in beside(summary)]
         lines += ["", f"Theirs: {sources(summary)}.", ""]
         task = summary.race["workload"]
         lines += [f"The whole race: [{task}]({task}/report.md).", ""]
@@ -122,10 +122,6 @@ def as_json(summaries: Iterable[Summary], failed: Mapping[str, str]) -> dict[str
         for summary in summaries
     }
     return {"tables": tables, "failed": dict(failed)}
-
-
-def _line(items: Iterable[str]) -> str:
-    return "| " + " | ".join(items) + " |"
 
 
 def table(summary: Summary) -> RenderableType:

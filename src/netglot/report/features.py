@@ -35,6 +35,8 @@ _COLOURS: Mapping[State, str] = {
     "declared": "",
     "unasked": "dim",
 }
+#: What a group of rows is called.
+TITLES = {"ancestors": "What the tables of 2016 and 2017 asked", "today": "Today"}
 #: Columns that a terminal needs for the titles of rows and for a framework.
 _TITLE, _COLUMN = 30, 15
 
@@ -166,24 +168,19 @@ def markdown(cells: Cells) -> str:
     """The table in Markdown, a section per group of rows."""
     asked, names = chosen(cells)
     lines = ["# What each framework can do", "", sentence(cells), ""]
-    titles = {"ancestors": "What the tables of 2016 and 2017 asked", "today": "Today"}
     for group, members in rows.GROUPS.items():
         part = [row for row in members if row in asked]
         if not part:
             continue
-        lines += [f"## {titles[group]}", ""]
-        lines.append(_line(["", *(backends.get(name).title for name in names)]))
-        lines.append(_line([":--", *("--" for _ in names)]))
+        lines += [f"## {TITLES[group]}", ""]
+        lines.append(words.row(["", *(backends.get(name).title for name in names)]))
+        lines.append(words.row([":--", *("--" for _ in names)]))
         for row in part:
             found = (words_of(cells[row.name, name]) for name in names)
-            lines.append(_line([row.title, *found]))
+            lines.append(words.row([row.title, *found]))
         lines.append("")
     lines += [f"- {state}: {text}" for state, text in MEANINGS.items()]
     return "\n".join(lines) + "\n"
-
-
-def _line(items: Sequence[str]) -> str:
-    return "| " + " | ".join(item.replace("|", "\\|") for item in items) + " |"
 
 
 def as_csv(cells: Cells) -> str:
@@ -220,7 +217,7 @@ def html(cells: Cells) -> str:
         "features.html",
         sentence=sentence(cells),
         groups=[
-            (group, [row for row in members if row in asked])
+            (TITLES[group], [row for row in members if row in asked])
             for group, members in rows.GROUPS.items()
         ],
         names=names,

@@ -105,12 +105,13 @@ def markdown(summary: Summary, pictures: Iterable[str] = ()) -> str:
         lines += [summary.title + ".", ""]
     lines += [f"- {name}: {value}" for name, value in summary.facts]
     columns = header(summary)
-    lines += ["", _line(columns), _line(["--:", ":--", *["--:"] * (len(columns) - 2)])]
+    marks = ["--:", ":--", *["--:"] * (len(columns) - 2)]
+    lines += ["", words.row(columns), words.row(marks)]
     for row in summary.rows:
         items = cells(summary, row)
         if row.unranked:
             items[1] += f" ({row.unranked})"
-        lines.append(_line(item.replace("|", "\\|") for item in items))
+        lines.append(words.row(items))
     lines.append("")
     for name in pictures:
         title = {"loss.png": "Loss over time", "phases.png": "Where the time goes"}
@@ -125,10 +126,6 @@ def markdown(summary: Summary, pictures: Iterable[str] = ()) -> str:
         if row.runs
     ]
     return "\n".join([*lines, "", "Records:", "", *links, ""])
-
-
-def _line(items: Iterable[str]) -> str:
-    return "| " + " | ".join(items) + " |"
 
 
 def header(summary: Summary) -> list[str]:

@@ -83,11 +83,11 @@ def markdown(what: str, summaries: Sequence[Summary], failed: Mapping[str, str])
     text = [f"# Growth with {what}", "", f"![growth with {what}](growth.png)", ""]
     for key, meaning in MEASURES.items():
         text += [f"## {meaning[0].upper()}{meaning[1:]}", ""]
-        text.append("| " + " | ".join([what, *map(str, sizes)]) + " |")
-        text.append("| :-- |" + " --: |" * len(sizes))
+        text.append(words.row([what, *map(str, sizes)]))
+        text.append(words.row([":--", *["--:"] * len(sizes)]))
         for line in lines.values():
             values = [words.number(line[key].get(size)) for size in sizes]
-            text.append("| " + " | ".join([line["title"], *values]) + " |")
+            text.append(words.row([line["title"], *values]))
         text.append("")
     for summary in summaries:
         task = summary.race["workload"]

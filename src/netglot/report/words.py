@@ -67,3 +67,8 @@ def listing(items: Iterable[str]) -> str:
 def count(amount: int, singular: str, plural: str = "") -> str:
     """``1 run``, ``5 runs``."""
     return f"{amount:,} {singular if amount == 1 else plural or singular + 's'}"
+
+
+def row(items: Iterable[str]) -> str:
+    """A row of a table in GitHub's Markdown; a bar inside a cell is escaped."""
+    return "| " + " | ".join(item.replace("|", "\\|") for item in items) + " |"

@@ -120,6 +120,11 @@ class Environment:
                 return versions[_canonical(name)]
         return ""
 
+    def versions_of(self, env: Env) -> dict[str, str]:
+        """The versions of the packages that ``env`` asks for by name."""
+        asked = {_canonical(package_of(text)) for text in env.requirements}
+        return {n: told for n, told in self.versions.items() if _canonical(n) in asked}
+
     def not_trained(self, env: Env) -> str:
         """Why nothing is trained in it; "" where it is, as in one of the user's own."""
         return env.forward_only if self.provider == "venv" else ""

@@ -512,7 +512,7 @@ class Worker:
         if "netglot_checking" not in sys.modules:
             _load_beside("netglot_checking", request["checking"])
         checking = sys.modules["netglot_checking"]
-        return checking.run(request["path"], request["variants"])
+        return checking.run(request["path"], request["variant"])
 
     def do_proofs(self, request):
         """Whether the clock can be believed: doubling, second barrier, no barrier.

@@ -4,8 +4,6 @@ Two processes, each with a vector of its own: their sum in both, that of the fir
 both, and both in both.
 """
 
-import json
-
 TIMEOUT = 240.0
 CHECKS = {
     "the sum": [[11.0, 22.0], [11.0, 22.0]],
@@ -26,8 +24,7 @@ print(json.dumps([np.ravel(each).tolist() for each in (total, first, every)]))
 
 
 def _all(check, source):
-    told = check.processes(2, _BEGIN + source + _END, timeout=200)
-    found = [json.loads(text.splitlines()[-1]) for text in told]
+    found = check.answers(2, _BEGIN + source + _END, timeout=200)
     for at, name in enumerate(CHECKS):
         check(name)(lambda at=at: [process[at] for process in found])
 
