@@ -217,7 +217,7 @@ def _pool(method: str) -> Any:
         if method == "MAX" and s.op.ties != "first":
             raise Gap("of equal values the first has the gradient (form ties='first')")
         padded = any(before for before, _ in s.op.padding)
-        if method == "AVE" and padded and not s.op.count_padding:
+        if method == "AVE" and not s.op.count_padding and padded:
             raise Gap("padding counts in its means")
         window = _window(s)
         if any(b >= k for k, (b, _) in zip(s.op.kernel, s.op.padding, strict=True)):
