@@ -220,6 +220,10 @@ def test_predict_and_steps(tmp_path):
                 answers.append(done.answer["losses"])
             worker.ask("build", weights=tmp_path / "weights.npz")
             worker.ask("predict", inputs=tmp_path / "one.npz", output=out / "p.npz")
+            worker.ask("save", output=out / "step_0.npz")
+            asked = {"inputs": tmp_path / "batches.npz", "output": tmp_path / "bare"}
+            assert worker.ask("steps", scores=False, count=1, **asked).ok
+        assert [path.name for path in (tmp_path / "bare").iterdir()] == ["step_1.npz"]
         np.testing.assert_array_equal(
             np.load(out / "scores.npz")["scores"], np.load(out / "p.npz")["scores"]
         )
@@ -227,6 +231,7 @@ def test_predict_and_steps(tmp_path):
             assert np.load(out / f"step_{index}.npz")["weight"].shape == (4, 3)
         assert (np.load(out / "step_0.npz")["bias"] == 1).all()
         assert not (np.load(out / "step_1.npz")["bias"] == 1).all()
+        assert [path.name for path in (tmp_path / "bare").iterdir()] == ["step_1.npz"]
     assert len(answers[0]) == 3
     assert answers[0] == answers[1] == answers[2] == answers[3]
 

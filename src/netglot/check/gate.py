@@ -10,9 +10,11 @@ times in ways that differ by rounding alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,7 @@ def gate(
     batches: Batches,
     *,
     expected: Callable[[], Answer] | None = None,
+    scores: bool = True,
     not_here: str = "",
     folder: Path | None = None,
     timeout: float | None = None,
@@ -240,24 +243,33 @@ def gate(
 
     ``weights`` are the graph's initial weights by path; ``batches`` complete batches in
     canonical axes, one per optimizer step. ``expected`` gives the reference's answer,
-    where it may have been computed before for a program of the same form. ``not_here``
-    says why the worker's environment cannot train: then a network that would be is
-    compared forward alone. Files go into ``folder``.
+    where it may have been computed before for a program of the same form. Without
+    ``scores`` only the steps of a network that is trained are. ``not_here`` says why
+    the worker's environment cannot train: then such a network is compared forward
+    alone. Files go into ``folder``.
     """
     not_here = not_here if program.recipe else ""
     if not_here:
         program = dataclasses.replace(program, recipe=None)
+    scores = scores or program.recipe is None
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
         place.mkdir(parents=True, exist_ok=True)
-        result = _ask(program, backend, worker, weights, batches, place, timeout)
+        # The reference counts while the program runs.
+        with ThreadPoolExecutor(1) as pool:
+            counting = pool.submit(
+                expected or functools.partial(answer, program, weights, batches)
+            )
+            result = _ask(
+                program, backend, worker, weights, batches, scores, place, timeout
+            )
         if not result.ok:
             message = result.error.message if result.error else "no answer"
             if result.error and result.error.type == NOT_HERE:
                 not_here = message
             return Verdict(False, (), message, program.forms, not_here)
-        wanted = expected() if expected else answer(program, weights, batches)
-        differences = tuple(_compare(program, backend, wanted, result, place))
+        wanted = counting.result()
+        differences = tuple(_compare(program, backend, wanted, result, scores, place))
     equal = all(difference.equal for difference in differences)
     settings = _settings(worker, timeout)
     return Verdict(equal, differences, "", program.forms, not_here, settings)
@@ -277,6 +289,7 @@ def _ask(
     worker: Worker,
     weights: Mapping[str, np.ndarray],
     batches: Batches,
+    scores: bool,
     place: Path,
     timeout: float | None,
 ) -> Result:
@@ -304,6 +317,7 @@ def _ask(
             "steps",
             inputs=place / "inputs.npz",
             output=place / "steps",
+            scores=scores,
             timeout=timeout,
         )
     np.savez(place / "inputs.npz", x=xs[0])
@@ -334,19 +348,26 @@ def _output(program: Program) -> Type:
 
 
 def _compare(
-    program: Program, backend: Backend, expected: Answer, result: Result, place: Path
+    program: Program,
+    backend: Backend,
+    expected: Answer,
+    result: Result,
+    scores: bool,
+    place: Path,
 ) -> list[Difference]:
     values, steps = VALUES[program.dtype], STEPS[program.dtype]
     twin = " (float64)" if program.dtype == "float64" else ""
-    with np.load(place / "steps" / "scores.npz") as arrays:
-        scores = arrays["scores"]
-    type_ = _output(program)
-    if scores.ndim == len(type_.axes):
-        scores = axes.transpose(scores, backend.storage(type_.axes), type_.axes)
-    found = [
-        Difference(what + twin, relative(own, wanted), values)
-        for what, own, wanted in _outputs(program.graph, scores, expected.scores)
-    ]
+    found = []
+    if scores:
+        with np.load(place / "steps" / "scores.npz") as arrays:
+            given = arrays["scores"]
+        type_ = _output(program)
+        if given.ndim == len(type_.axes):
+            given = axes.transpose(given, backend.storage(type_.axes), type_.axes)
+        found = [
+            Difference(what + twin, relative(own, wanted), values)
+            for what, own, wanted in _outputs(program.graph, given, expected.scores)
+        ]
     losses = result.answer.get("losses", [])
     taken = expected.steps if program.recipe else ()
     for number, wanted in enumerate(taken, start=1):

@@ -62,13 +62,15 @@ def _as_it_is(verdict: Verdict) -> Verdict:
 class Exam:
     """A workload, and how many optimizer steps of how many observations are compared.
 
-    ``read`` makes of the verdict what is told of it.
+    ``read`` makes of the verdict what is told of it. ``scores`` says whether a network
+    that is trained is run forward, too.
     """
 
     workload: Workload
     steps: int = STEPS
     size: int = SIZE
     read: Callable[[Verdict], Verdict] = _as_it_is
+    scores: bool = True
     _batches: dict[tuple[str, int, int], Batches] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -160,6 +162,7 @@ class Gatekeeper:
             weights,
             given,
             expected=lambda: self._answer(exam, program, weights, given),
+            scores=exam.scores,
             not_here=entry.backend.own_training or environment.not_trained(entry.env),
             timeout=self.settings.timeout,
         )
@@ -191,7 +194,7 @@ class Gatekeeper:
             self.data.sha256,
             self.settings.seed,
             self.settings.device,
-            [exam.steps, exam.size],
+            [exam.steps, exam.size, exam.scores],
             _own_source(),
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -66,12 +66,19 @@ def line_up(
         watch(entry.label, "judged", verdict=verdict)
         return verdict
 
-    # The reference counts in here, in the place of the worker that it waits for.
-    with ThreadPoolExecutor(AT_ONCE) as pool, threadpool_limits(share()):
-        verdicts = list(pool.map(judged, ready))
+    # What compiles for long starts first, so that none is left to run alone. The
+    # reference counts in here, and shares the processors with the workers.
+    with threadpool_limits(share()), ThreadPoolExecutor(AT_ONCE) as pool:
+        slow_first = sorted(ready, key=lambda entry: not entry.env.hurry)
+        verdicts = {entry.label: pool.submit(judged, entry) for entry in slow_first}
     return [
-        Start(entry, programs[entry.label], environments[entry.label], verdict)
-        for entry, verdict in zip(ready, verdicts, strict=True)
+        Start(
+            entry,
+            programs[entry.label],
+            environments[entry.label],
+            verdicts[entry.label].result(),
+        )
+        for entry in ready
     ]
 
 

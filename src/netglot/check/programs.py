@@ -112,7 +112,7 @@ def check_programs(
     exams = [Exam(workload, steps, size), Exam(traced(workload), size=size)]
     if workload.recipe:
         read = functools.partial(of_gradients, workload)
-        exams.append(Exam(descending(workload), 1, size, read))
+        exams.append(Exam(descending(workload), 1, size, read, scores=False))
     keeper = Gatekeeper(prepared, settings, exams)
     found: dict[str, Checked] = {}
 

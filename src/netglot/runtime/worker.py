@@ -390,7 +390,10 @@ class Worker:
         return {"seconds": seconds, "shape": list(scores.shape)}
 
     def do_steps(self, request):
-        """Optimizer steps on given batches, with the weights after every one."""
+        """Optimizer steps on given batches, with the weights after every one.
+
+        Before them the scores of the first batch, unless they are not wanted.
+        """
         import numpy
 
         inputs, output = numpy.load(request["inputs"]), request["output"]
@@ -408,9 +411,9 @@ class Worker:
             self._load_weights(request["weights"])
         save = self._function("save_weights")
         step = self._function("train_step")
-        scores = numpy.asarray(self._function("predict")(self._model(), xs[0]))
-        numpy.savez(os.path.join(output, "scores.npz"), scores=scores)
-        save(self._model(), os.path.join(output, "step_0.npz"))
+        if request.get("scores", True):
+            scores = numpy.asarray(self._function("predict")(self._model(), xs[0]))
+            numpy.savez(os.path.join(output, "scores.npz"), scores=scores)
         losses, seconds = [], []
         for index in range(count):
             begin = CLOCK()
