@@ -367,6 +367,25 @@ def overhang(op: Any) -> tuple[tuple[int, int], ...]:
     return tuple((b, min(a + n - 1, k - 1)) for k, n, (b, a) in triples)
 
 
+def pad_average(op: Any) -> Sequence[Op]:
+    """A pool of means that counts no padding: what counts is part of the values.
+
+    Without ``ceil``, whose rule about windows that begin in the padding after the
+    values would see the padded ones as values.
+    """
+    padding = overhang(op)
+    plain = {"ceil": False, "count_padding": False}
+    if not op.count_padding or not any(map(any, op.padding)):
+        return (dataclasses.replace(op, padding=padding, **plain),)
+    more = tuple(
+        a - given for (_, a), (_, given) in zip(padding, op.padding, strict=True)
+    )
+    if min(more) < 0:
+        return (op,)
+    rest = tuple((0, n) for n in more)
+    return (Pad(op.padding), dataclasses.replace(op, padding=rest, **plain))
+
+
 def pad_first_if_uneven(op: Conv) -> Sequence[Op]:
     """The same where the two sides of an axis differ."""
     if all(before == after for before, after in op.padding):

@@ -13,7 +13,7 @@ from netglot.backends import common
 from netglot.emit import function_name
 from netglot.graph import Call as BlockCall
 from netglot.graph import Node, Repeat
-from netglot.lower import overhang, pad_first
+from netglot.lower import overhang, pad_average
 from netglot.source import (
     Line,
     Statements,
@@ -655,7 +655,7 @@ INITIALIZERS: dict[type[recipe.Initializer], Any] = {
 
 def _average(op: ops.AvgPool) -> Sequence[ops.Op]:
     """Zeros that count come first where windows hang over, which never count."""
-    return pad_first(op) if op.count_padding and op.ceil else (op,)
+    return pad_average(op) if op.count_padding and op.ceil else (op,)
 
 
 REWRITES: dict[type[ops.Op], Any] = {ops.AvgPool: _average}

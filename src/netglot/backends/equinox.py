@@ -36,7 +36,7 @@ from netglot.backends.equinox_layers import (
 from netglot.backends.jax import keyed
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
-from netglot.lower import Arrange, Restore, pad_first
+from netglot.lower import Arrange, Restore, pad_average
 from netglot.source import (
     Call,
     Line,
@@ -152,7 +152,7 @@ def _mean(s: Site) -> Any:
 
 def _average(op: ops.AvgPool) -> Sequence[ops.Op]:
     """Padding that counts comes first, so that all that the layer pads does not."""
-    return pad_first(op) if op.count_padding else (op,)
+    return pad_average(op) if op.count_padding else (op,)
 
 
 def _both(s: Site) -> bool | None:

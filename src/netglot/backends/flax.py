@@ -10,7 +10,7 @@ from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weigh
 from netglot.backends import common
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
-from netglot.lower import Arrange, Restore, pad_first
+from netglot.lower import Arrange, Restore, pad_average
 from netglot.source import (
     Call,
     Line,
@@ -552,7 +552,7 @@ INITIALIZERS: dict[type[recipe.Initializer], Any] = {
 
 def _average(op: ops.AvgPool) -> Sequence[ops.Op]:
     """Padding that counts comes first where the overhang of ceil does not."""
-    return pad_first(op) if op.ceil and op.count_padding else (op,)
+    return pad_average(op) if op.ceil and op.count_padding else (op,)
 
 
 REWRITES: dict[type[ops.Op], Any] = {ops.AvgPool: _average}

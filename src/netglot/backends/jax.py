@@ -17,7 +17,7 @@ from netglot.backends.numpy_layers import CELLS
 from netglot.emit import function_name
 from netglot.graph import Call as BlockCall
 from netglot.graph import Graph, Repeat
-from netglot.lower import pad_first
+from netglot.lower import pad_average
 from netglot.source import (
     Call,
     Line,
@@ -390,7 +390,7 @@ INITIALIZERS = {
 # --- Rewrites -------------------------------------------------------------------------
 
 REWRITES: dict[type[ops.Op], Any] = {
-    ops.AvgPool: lambda op: pad_first(op) if op.count_padding else (op,)
+    ops.AvgPool: lambda op: pad_average(op) if op.count_padding else (op,)
 }
 
 # --- The frame ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from netglot.backends import common
 from netglot.emit import function_name
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
-from netglot.lower import Arrange, Restore, overhang, pad_first
+from netglot.lower import Arrange, Restore, overhang, pad_average, pad_first
 from netglot.source import (
     Line,
     Statements,
@@ -730,26 +730,11 @@ def _pad_max(op: ops.MaxPool) -> Sequence[ops.Op]:
     )
 
 
-def _pad_average(op: Any) -> Sequence[ops.Op]:
-    """Padding that counts is part of the values; the overhang never is."""
-    padding = overhang(op)
-    plain = {"ceil": False, "count_padding": False}
-    if not op.count_padding or not any(map(any, op.padding)):
-        return (dataclasses.replace(op, padding=padding, **plain),)
-    more = tuple(
-        a - given for (_, a), (_, given) in zip(padding, op.padding, strict=True)
-    )
-    if min(more) < 0:
-        return (op,)
-    rest = tuple((0, n) for n in more)
-    return (ops.Pad(op.padding), dataclasses.replace(op, padding=rest, **plain))
-
-
 REWRITES: dict[type[ops.Op], Callable[[Any], Sequence[ops.Op]]] = {
     ops.Conv: _pad_convolution,
     ops.ConvTranspose: _crop_transposed,
     ops.MaxPool: _pad_max,
-    ops.AvgPool: _pad_average,
+    ops.AvgPool: pad_average,
 }
 
 # --- The frame ------------------------------------------------------------------------

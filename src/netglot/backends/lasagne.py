@@ -223,7 +223,9 @@ def _simple(s: Site, end: str) -> Any:
             "DenseLayer",
             call("InputLayer", ("None", size)),
             num_units=s.op.units,
-            W=unless("GlorotUniform()", inline(s.initial(weight))),
+            W=unless(
+                "GlorotUniform()", inline(s.initial(weight + end.replace(".", "_")))
+            ),
             b=None if bias else "None",
             nonlinearity="None",
             name=_name(s, f"{end}.{name}"),

@@ -11,7 +11,7 @@ from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weigh
 from netglot.backends import common, pytorch
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
-from netglot.lower import Arrange, Restore, overhang
+from netglot.lower import Arrange, Restore, overhang, pad_average
 from netglot.source import (
     Line,
     Statements,
@@ -467,7 +467,15 @@ def _whole_windows(op: ops.MaxPool) -> Sequence[ops.Op]:
     )
 
 
-REWRITES: dict[type[ops.Op], Any] = {ops.MaxPool: _whole_windows}
+def _average(op: ops.AvgPool) -> Sequence[ops.Op]:
+    """The same of means."""
+    return pad_average(op) if op.ceil and any(map(any, op.padding)) else (op,)
+
+
+REWRITES: dict[type[ops.Op], Any] = {
+    ops.MaxPool: _whole_windows,
+    ops.AvgPool: _average,
+}
 
 # --- The frame ------------------------------------------------------------------------
 
