@@ -91,6 +91,25 @@ class Env:
     needs: tuple[Need, ...] = ()
 
 
+@dataclass(frozen=True)
+class Engine:
+    """A framework's own way of training on several processes.
+
+    ``name`` is for people. ``command`` starts a program by hand (``{file}`` is the
+    program): with a launcher, or once per process. ``variables`` are set in each
+    process beside those of every launcher (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
+    ``MASTER_ADDR``, ``MASTER_PORT``): ``{rank}``, ``{workers}``, ``{first}`` (the
+    address of the first, ``host:port``) and ``{addresses}`` (of all, as JSON) in them
+    are filled in. ``missing``: operations that it would compute otherwise than one
+    process, with the reason.
+    """
+
+    name: str
+    command: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[type[Op], str] = field(default_factory=dict)
+
+
 class Gap(Exception):
     """A rule cannot say an operation with these attributes; the text is the reason."""
 
@@ -235,6 +254,18 @@ class Parts:
     blocks: tuple[Scope, ...]
     operations: frozenset[type]
     helpers: tuple[str, ...]
+    engine: Engine | None = None
+
+    @property
+    def parallel(self) -> bool:
+        """Whether the program is one of several processes that train together."""
+        return self.engine is not None
+
+    @property
+    def file(self) -> str:
+        """The program's name without ``.py``."""
+        stem = f"{self.workload.name}_{self.backend.name}".replace("-", "_")
+        return stem + "_parallel" * self.parallel
 
 
 @dataclass(frozen=True)
@@ -277,6 +308,7 @@ class Backend:
     With ``log_scores`` its classifiers give probabilities alone, and the scores of a
     program are their logarithms. ``own_training`` says why its training is no recipe's
     but its own: then what a program computes forward is judged, and it is not raced.
+    ``engine`` trains on several processes, or is the reason why none does.
     """
 
     # facts
@@ -321,6 +353,7 @@ class Backend:
     variable: Callable[[str], str] | None = None
     log_scores: bool = False
     own_training: str = ""
+    engine: Engine | str = "netglot does not write its engine for that yet"
 
 
 @dataclass(frozen=True)
@@ -362,7 +395,8 @@ class Program:
     node to its (first, last) lines in the network's body; ``steps`` maps a step to its
     lines; both count from 1 and include the last. ``labels`` says of every line which
     step it belongs to and which nodes it writes: a layer that is made in one place and
-    applied in another has lines in both.
+    applied in another has lines in both. ``parallel``: it is one of several processes
+    that train together, each on its share of every batch.
     """
 
     name: str
@@ -376,6 +410,7 @@ class Program:
     recipe: Recipe | None
     forms: Mapping[str, str] = field(default_factory=dict)
     dtype: str = "float32"
+    parallel: bool = False
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property

@@ -17,6 +17,7 @@ from typing import Any
 from netglot.backend import (
     STEPS,
     Backend,
+    Engine,
     Gap,
     Parts,
     Program,
@@ -41,12 +42,14 @@ class Settings:
     """Which variant of a program is written.
 
     ``dtype``: ``float32`` or ``float64``; ``dropout`` off writes every rate as 0;
-    ``exact_form`` insists on the workload's first form of each operation.
+    ``exact_form`` insists on the workload's first form of each operation; ``parallel``
+    is for several processes, each of which takes its share of every batch.
     """
 
     dtype: str = "float32"
     dropout: bool = True
     exact_form: bool = False
+    parallel: bool = False
 
 
 class GapError(UserError):
@@ -73,6 +76,7 @@ def emit(
     if settings.dtype not in backend.dtypes:
         known = " and ".join(backend.dtypes)
         raise GapError(backend.name, [f"{settings.dtype}: its programs are {known}"])
+    engine = _engine(workload, backend) if settings.parallel else None
     if not settings.dropout:
         graph = workload.graph.map_ops(
             lambda op: (
@@ -108,13 +112,14 @@ def emit(
         blocks,
         frozenset(type(node.op) for node in graph.flat().nodes),
         _needed(writer.needs, backend),
+        engine,
     )
     try:
         lines = _assemble(backend.frame(parts), backend)
     except Gap as gap:
         raise GapError(backend.name, [str(gap)]) from None
     return Program(
-        f"{workload.name.replace('-', '_')}_{backend.name.replace('-', '_')}.py",
+        f"{parts.file}.py",
         workload.name,
         backend.name,
         "".join(line.text + "\n" for _, line in lines),
@@ -125,8 +130,29 @@ def emit(
         recipe,
         lowered.forms,
         settings.dtype,
+        settings.parallel,
         tuple((step, tuple(line.node.split())) for step, line in lines),
     )
+
+
+def _engine(workload: Workload, backend: Backend) -> Engine:
+    """What trains it on several processes; raises ``GapError`` where nothing does."""
+    engine = backend.engine
+    if isinstance(engine, str):
+        raise GapError(backend.name, [f"training on several processes: {engine}"])
+    if workload.recipe is None:
+        raise GapError(
+            backend.name,
+            ["training on several processes: this network is only run forward"],
+        )
+    reasons = [
+        (node, engine.missing.get(type(node.op)))
+        for node in workload.graph.flat().nodes
+    ]
+    gaps = [f"{node} on several processes: {why}" for node, why in reasons if why]
+    if gaps:
+        raise GapError(backend.name, gaps)
+    return engine
 
 
 def _with_log_scores(workload: Workload) -> Workload:

@@ -919,4 +919,5 @@ backend = Backend(
     input="n.data",
     margin=4,
     variable=variable,
+    engine="Caffe shares a batch among the GPUs of one process",
 )

@@ -39,7 +39,7 @@ def head(
 ) -> Section:
     """Docstring, imports, constants; ``first`` are the imports that all begin with."""
     workload = parts.workload
-    file = f"{workload.name}_{parts.backend.name}".replace("-", "_")
+    python = parts.engine.command if parts.engine else "python {file}"
     if first is None:
         first = IMPORTS if parts.recipe else TIMED
     numbers = [f"BATCH_SIZE = {workload.batch}"]
@@ -49,8 +49,10 @@ def head(
         "head",
         '"""$title.\n\n$usage\n"""\n\n$imports\n\n$constants',
         {
-            "title": f"{workload.title}, in {parts.backend.title}",
-            "usage": f"python {file}.py --data {workload.data.name}.npz",
+            "title": f"{workload.title}, in {parts.backend.title}"
+            + ", on several processes" * parts.parallel,
+            "usage": python.format(file=f"{parts.file}.py")
+            + f" --data {workload.data.name}.npz",
             "imports": [*first, *imports],
             "constants": [*numbers, *constants],
         },
@@ -130,18 +132,23 @@ def _sizes(parts: Parts) -> list[tuple[str, int, int]]:
     return [(letter, type_.size(letter), size) for letter, size in pairs]
 
 
-def batches() -> Section:
-    """Complete batches in a seeded random order."""
+def batches(parallel: bool = False) -> Section:
+    """Complete batches in a seeded random order; ``parallel``: a process's share."""
+    rows, whose = "start : start + BATCH_SIZE", "the rows"
+    if parallel:
+        rows = "start + RANK : start + BATCH_SIZE : WORKERS"
+        whose = "this process's rows"
     return Section(
         "train",
         '''
 # 4. Train
 def batches(count, rng):
-    """Yield the rows of each complete batch, in a new random order."""
+    """Yield $whose of each complete batch, in a new random order."""
     order = rng.permutation(count)
     for start in range(0, count - BATCH_SIZE + 1, BATCH_SIZE):
-        yield order[start : start + BATCH_SIZE]
+        yield order[$rows]
 ''',
+        {"whose": whose, "rows": rows},
     )
 
 
@@ -150,10 +157,12 @@ def train(
     mean: str = "np.mean(losses)",
     state: str = "model, optimizer",
     functional: bool = False,
+    summary: Sequence[str] = (),
 ) -> Section:
     """The loop over epochs and batches; ``mean`` is a number made of ``losses``.
 
     ``functional``: a step changes nothing, and returns the new state with its loss.
+    ``summary`` are lines between the last step of an epoch and its report.
     """
     step = [f"losses.append(train_step({state}, x[rows], y[rows]))"]
     if functional:
@@ -182,10 +191,11 @@ $signature
             $step
             if on_step:
                 on_step(losses[-1])
+        $summary
         report = f"epoch {epoch + 1}: loss {$mean:.4f}"
         if validation:
             report += f", $metric {evaluate(model, *validation):.4f}"
-        print(report)
+        $print
     $result
 ''',
         {
@@ -193,6 +203,10 @@ $signature
             "step": step,
             "result": [f"return {state}"] if functional else [],
             "mean": mean,
+            "summary": summary,
+            "print": ["if RANK == 0:", "    print(report)"]
+            if parts.parallel
+            else ["print(report)"],
             "metric": parts.workload.metric,
         },
     )
@@ -245,9 +259,12 @@ def extract(model, x):
 
 
 def main(
-    parts: Parts, state: str = "model, optimizer", functional: bool = False
+    parts: Parts,
+    state: str = "model, optimizer",
+    functional: bool = False,
+    end: Sequence[str] = (),
 ) -> Section:
-    """The command line; ``functional`` as of ``train``."""
+    """The command line; ``functional`` as of ``train``; ``end`` are its last lines."""
     file = f"{parts.workload.data.name}.npz"
     load = "model = " * functional + "load_weights(model, args.weights)"
     if parts.recipe is None:
@@ -256,7 +273,14 @@ def main(
     train = call("train", *state.split(", "), *given, validation="test")
     prefix = "    " + "model, *_ = " * functional
     rows = [row[4:] for row in layout(prefix, train)]
-    slots = {"file": file, "state": state, "load": load, "train": rows}
+    slots: dict[str, Any] = {
+        "file": file,
+        "state": state,
+        "load": load,
+        "train": rows,
+        "first": " and RANK == 0" * parts.parallel,
+        "end": end,
+    }
     return Section("main", _MAIN, slots)
 
 
@@ -275,8 +299,9 @@ def main():
     if args.weights:
         $load
     $train
-    if args.save:
+    if args.save$first:
         save_weights(model, args.save)
+    $end
 
 
 if __name__ == "__main__":

@@ -841,4 +841,5 @@ backend = Backend(
     inside=".",
     repeated="{name}.{index}",
     dtypes=("float32",),
+    engine="DyNet's engine for that is for programs in C++ alone",
 )

@@ -407,4 +407,5 @@ backend = Backend(
     imports=(("import h2o", "h2o"),),
     log_scores=True,
     own_training=OWN_TRAINING,
+    engine="H2O's training is its own, on a cluster of its own",
 )

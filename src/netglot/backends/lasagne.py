@@ -872,4 +872,5 @@ backend = Backend(
     helpers=dict.fromkeys((*HELPERS, *(n for m in MODULES.values() for n in m)), ""),
     object="{name}",
     margin=MARGIN,
+    engine="Theano has no engine of its own (Platoon was a project beside it)",
 )

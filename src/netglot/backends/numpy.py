@@ -882,4 +882,5 @@ backend = Backend(
     imports=IMPORTS,
     object="{name}",
     margin=MARGIN,
+    engine="NumPy and autograd know one process",
 )

@@ -169,4 +169,5 @@ backend = dataclasses.replace(
         ("from pytensor.tensor.special import log_softmax", "log_softmax"),
         ("from pytensor.tensor.special import softmax", "softmax"),
     ),
+    engine="PyTensor knows one process",
 )

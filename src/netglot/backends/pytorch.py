@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from netglot import axes, ops, recipe
-from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
+from netglot.backend import (
+    Backend,
+    Engine,
+    Env,
+    Gap,
+    Parts,
+    Rule,
+    Section,
+    Site,
+    Weight,
+)
 from netglot.backends import common
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
@@ -645,7 +655,7 @@ def initialize(module):
 
 def build(seed=0):
     """Create the network$and_optimizer."""
-    torch.manual_seed(seed)
+    $seed
     $build
 
 
@@ -657,12 +667,12 @@ def load_weights(model, path):
 
 def save_weights(model, path):
     """Write the weights as named arrays of an .npz file."""
-    np.savez(path, **{k: v.numpy(force=True) for k, v in model.state_dict().items()})
+    $save
 '''
 
 STEP = '''
 def train_step(model, optimizer, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+    """Make one optimizer step on $batch; return its loss."""
     model.train()
     x, y = torch.from_numpy(x).to(DEVICE), torch.from_numpy(y).to(DEVICE)
     loss = $loss(model(x), y)
@@ -678,7 +688,7 @@ PREDICT = '''
 def predict(model, x):
     """Scores of a batch, as a NumPy array."""
     model.eval()
-    return model(torch.from_numpy(x).to(DEVICE)).numpy(force=True)
+    return $model(torch.from_numpy(x).to(DEVICE)).numpy(force=True)
 '''
 
 IMPORTS = (("import torch.nn.functional as F", "F"),)
@@ -688,6 +698,22 @@ def frame(parts: Parts) -> list[Section]:
     """The program around the network."""
     trained = parts.recipe is not None
     constants = ['DEVICE = "cuda" if torch.cuda.is_available() else "cpu"']
+    imports = [
+        "import torch",
+        "import torch.nn.functional as F",
+        "from torch import nn",
+    ]
+    first, model, seed = None, "model", ["torch.manual_seed(seed)"]
+    if parts.parallel:
+        constants = list(_JOINED)
+        imports = ["import torch", "import torch.distributed as dist", *imports[1:]]
+        imports.append("from torch.nn.parallel import DistributedDataParallel")
+        first = ("import argparse", "import os", "", "import numpy as np")
+        model = "model.module"
+        seed = [
+            "# Each drops other values; the initial weights are those of the first.",
+            "torch.manual_seed(seed + RANK)",
+        ]
     if parts.dtype == "float64":
         constants.append("torch.set_default_dtype(torch.float64)")
     classes: list[str | Line] = []
@@ -700,11 +726,18 @@ def frame(parts: Parts) -> list[Section]:
     build = [f"return {made}"]
     if parts.recipe:
         rule = OPTIMIZERS[type(parts.recipe.optimizer)]
+        if parts.parallel:
+            made = f"DistributedDataParallel({made})"
         build = [
             f"model = {made}",
             f"optimizer = {inline(rule(parts.recipe.optimizer))}",
             "return model, optimizer",
         ]
+    load = call(f"{model}.load_state_dict", weights, strict=strict)
+    array = "k: v.numpy(force=True)"
+    state, states = "model.state_dict().items()", []
+    if parts.parallel:
+        state, states = "state.items()", ["state = model.module.state_dict()"]
     setup = Section(
         "setup",
         SETUP,
@@ -713,31 +746,70 @@ def frame(parts: Parts) -> list[Section]:
             "initialize": _initialize(parts),
             "and_optimizer": " and its optimizer" if trained else "",
             "build": build,
-            "load": layout("", call("model.load_state_dict", weights, strict=strict)),
+            "seed": seed,
+            "load": [row[4:] for row in layout("    ", load)],
+            "save": [*states, f"np.savez(path, **{{{array} for k, v in {state}}})"],
         },
     )
     sections = [
         common.head(
             parts,
-            ("import torch", "import torch.nn.functional as F", "from torch import nn"),
+            imports,
             constants,
+            first,
         ),
         common.load_data(parts),
         Section("network", "# 2. The network\n$classes", {"classes": classes[:-2]}),
         setup,
     ]
     if not parts.recipe:
-        predict = Section("predict", PREDICT, {"number": "4"})
+        predict = Section("predict", PREDICT, {"number": "4", "model": model})
         return [*sections, predict, common.extract(), common.main(parts)]
     return [
         *sections,
-        common.batches(),
-        Section("train", STEP, {"loss": LOSSES[type(parts.recipe.loss)]}),
-        common.train(parts, "torch.stack(losses).mean()"),
-        Section("predict", PREDICT, {"number": "5"}),
+        common.batches(parts.parallel),
+        Section(
+            "train",
+            STEP,
+            {
+                "loss": LOSSES[type(parts.recipe.loss)],
+                "batch": "this process's share of a batch"
+                if parts.parallel
+                else "a batch",
+            },
+        ),
+        common.train(
+            parts,
+            "loss" if parts.parallel else "torch.stack(losses).mean()",
+            summary=_MEAN if parts.parallel else (),
+        ),
+        Section("predict", PREDICT, {"number": "5", "model": model}),
         common.evaluate(parts),
-        common.main(parts),
+        common.main(parts, end=["dist.destroy_process_group()"] * parts.parallel),
     ]
+
+
+#: What a process knows once it has joined the others.
+_JOINED = (
+    "",
+    "dist.init_process_group()",
+    "RANK, WORKERS = dist.get_rank(), dist.get_world_size()",
+    "DEVICE = f\"cuda:{os.environ['LOCAL_RANK']}\" "
+    'if torch.cuda.is_available() else "cpu"',
+)
+#: The mean of the losses of all processes.
+_MEAN = (
+    "loss = torch.stack(losses).mean() / WORKERS",
+    "dist.all_reduce(loss)",
+)
+ENGINE = Engine(
+    name="DistributedDataParallel over gloo or NCCL",
+    command="torchrun --nproc-per-node 2 {file}",
+    missing={
+        ops.BatchNorm: "each process would normalize by its own share of the batch, "
+        "and PyTorch's SyncBatchNorm runs on GPUs alone"
+    },
+)
 
 
 OPTIMIZERS: dict[type[recipe.Optimizer], Any] = {recipe.SGD: _sgd, recipe.Adam: _adam}
@@ -770,4 +842,5 @@ backend = Backend(
         recipe.Adam: ({"epsilon_form": "after"},),
     },
     imports=IMPORTS,
+    engine=ENGINE,
 )

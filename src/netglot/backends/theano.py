@@ -926,4 +926,5 @@ backend = Backend(
     imports=IMPORTS,
     separator="_",
     inside=".",
+    engine="Theano has no engine of its own (Platoon was a project beside it)",
 )

@@ -600,4 +600,5 @@ backend = Backend(
     imports=(("import math", "math"),),
     # The moments of its optimizers stay in float32.
     dtypes=("float32",),
+    engine="tinygrad shares a batch among the devices of one process",
 )

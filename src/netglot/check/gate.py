@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +39,8 @@ from netglot.check.sides import WATCH
 from netglot.check.values import pieces
 from netglot.graph import Graph
 from netglot.ops import Type
-from netglot.runtime.jobs import Result, Worker
+from netglot.runtime.jobs import Result
+from netglot.runtime.team import Asked
 from netglot.weights import from_program, to_program
 
 #: Batches ``(inputs, target)`` in canonical axes.
@@ -229,7 +231,7 @@ def _distances(own: Step, wanted: Step) -> Iterator[tuple[str, float]]:
 def gate(
     program: Program,
     backend: Backend,
-    worker: Worker,
+    worker: Asked,
     weights: Mapping[str, np.ndarray],
     batches: Batches,
     *,
@@ -275,7 +277,7 @@ def gate(
     return Verdict(equal, differences, "", program.forms, not_here, settings)
 
 
-def _settings(worker: Worker, timeout: float | None) -> Sequence[Mapping[str, Any]]:
+def _settings(worker: Asked, timeout: float | None) -> Sequence[Mapping[str, Any]]:
     """What shortens float32 in the worker; nothing where that cannot be asked."""
     result = worker.ask(
         "look", package=str(WATCH), function="settings", arguments={}, timeout=timeout
@@ -286,7 +288,7 @@ def _settings(worker: Worker, timeout: float | None) -> Sequence[Mapping[str, An
 def _ask(
     program: Program,
     backend: Backend,
-    worker: Worker,
+    worker: Asked,
     weights: Mapping[str, np.ndarray],
     batches: Batches,
     scores: bool,
@@ -368,15 +370,21 @@ def _compare(
             Difference(what + twin, relative(own, wanted), values)
             for what, own, wanted in _outputs(program.graph, given, expected.scores)
         ]
-    losses = result.answer.get("losses", [])
+    answers = result.answer.get("ranks", [result.answer])
     taken = expected.steps if program.recipe else ()
-    for number, wanted in enumerate(taken, start=1):
-        with np.load(place / "steps" / f"step_{number}.npz") as arrays:
+    for (number, wanted), rank in itertools.product(
+        enumerate(taken, start=1), range(len(answers))
+    ):
+        room = place / "steps" / (f"rank_{rank}" if rank else "")
+        with np.load(room / f"step_{number}.npz") as arrays:
             own = from_program(program, arrays)
-        for what, size in _distances((losses[number - 1], own), wanted):
+        # The shares are of one size: the loss of the batch is the mean of theirs.
+        loss = np.mean([answer["losses"][number - 1] for answer in answers])
+        for what, size in _distances((float(loss), own), wanted):
             allowed = steps
             if program.dtype == "float32":
                 allowed = expected.rounding.allowed(what, size, steps)
             when = f"{'of' if what == _LOSS else 'after'} step {number}{twin}"
-            found.append(Difference(f"{what} {when}", size, allowed))
+            where = f" in process {rank}" if rank else ""
+            found.append(Difference(f"{what} {when}{where}", size, allowed))
     return found

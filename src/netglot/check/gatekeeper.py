@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from netglot import places, reference
-from netglot.backend import Program
+from netglot.backend import Engine, Program
 from netglot.check.compare import Difference
 from netglot.check.gate import Answer, Batches, Verdict, answer, gate
 from netglot.check.inputs import batches
@@ -29,6 +29,7 @@ from netglot.recipe import Initializers
 from netglot.runtime import machine
 from netglot.runtime.envs import Environment
 from netglot.runtime.jobs import Worker
+from netglot.runtime.team import Asked, Team
 from netglot.workloads import Workload
 
 #: Optimizer steps that are compared, and observations in each.
@@ -75,9 +76,9 @@ class Exam:
         default_factory=dict, repr=False, compare=False
     )
 
-    def batches(self, program: Program, data: DataSet) -> Batches:
-        """What the program and the reference are given."""
-        size, count = self.size, self.steps
+    def batches(self, program: Program, data: DataSet, workers: int = 1) -> Batches:
+        """What the program and the reference are given; ``workers`` share it evenly."""
+        size, count = -(-self.size // workers) * workers, self.steps
         if not program.recipe:
             size, count = observations(program.graph, FORWARD_SIZE), 1
         key = (data.path, count, size)
@@ -108,7 +109,8 @@ class Gatekeeper:
         with contextlib.ExitStack() as stack:
             # Not started where every answer is known.
             start = functools.partial(self._start, entry, environment, log, stack)
-            worker = functools.cache(start)
+            # Programs of several processes join each other when they are imported.
+            worker = functools.cache(start) if self.settings.workers == 1 else start
             # Where training is its own, there are no gradients or inner values to ask.
             exams = self.exams[:1] if entry.backend.own_training else self.exams
             for dtype, exam in itertools.product(entry.backend.dtypes, exams):
@@ -124,18 +126,23 @@ class Gatekeeper:
         environment: Environment,
         log: Path,
         stack: contextlib.ExitStack,
-    ) -> Worker:
-        """A worker that ends with the stack."""
-        return stack.enter_context(
-            Worker.start_for(
-                entry.env,
-                environment,
-                log=log,
-                threads=self.settings.threads or share(),
-                accelerator=self.settings.device != "cpu",
-                pace="judged",
-                name=entry.label,
+    ) -> Asked:
+        """A worker, or several that train together, ended with the stack."""
+        workers, engine = self.settings.workers, entry.backend.engine
+        given: dict[str, Any] = {
+            "log": log,
+            "threads": self.settings.threads or share(),
+            "accelerator": self.settings.device != "cpu",
+            "pace": "judged",
+            "name": entry.label,
+        }
+        if workers == 1 or not isinstance(engine, Engine):
+            return stack.enter_context(
+                Worker.start_for(entry.env, environment, **given)
             )
+        stack.close()
+        return stack.enter_context(
+            Team.start_for(entry.env, environment, engine, workers, **given)
         )
 
     def _sit(
@@ -144,17 +151,23 @@ class Gatekeeper:
         entry: Entry,
         environment: Environment,
         dtype: str,
-        worker: Callable[[], Worker],
+        worker: Callable[[], Asked],
     ) -> Verdict:
         """The verdict of one exam in one precision, from the cache where it stands."""
-        variant = Variant(dtype, dropout=False, exact_form=self.settings.exact_form)
+        workers = self.settings.workers
+        variant = Variant(
+            dtype,
+            dropout=False,
+            exact_form=self.settings.exact_form,
+            parallel=workers > 1,
+        )
         program = emit(exam.workload, entry.backend, variant)
         path = self._path(exam, program, environment)
         known = _read(path)
         if known is not None:
             return known
         weights = initial(program, self.settings.seed)
-        given = exam.batches(program, self.data)
+        given = exam.batches(program, self.data, workers)
         verdict = gate(
             program,
             entry.backend,
@@ -194,7 +207,7 @@ class Gatekeeper:
             self.data.sha256,
             self.settings.seed,
             self.settings.device,
-            [exam.steps, exam.size, exam.scores],
+            [exam.steps, exam.size, exam.scores, self.settings.workers],
             _own_source(),
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -52,7 +52,9 @@ def line_up(
     programs: dict[str, Program] = {}
     for entry in chosen:
         try:
-            variant = Variant(exact_form=settings.exact_form)
+            variant = Variant(
+                exact_form=settings.exact_form, parallel=settings.workers > 1
+            )
             programs[entry.label] = emit(workload, entry.backend, variant)
         except GapError as error:
             out(entry, "gap", str(error))

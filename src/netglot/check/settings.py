@@ -27,7 +27,8 @@ class Settings:
     ``labels`` are names of frameworks, each with ``==version`` or without; ``data`` a
     folder or file of the user's, ``None`` for the embedded digits. ``threads`` ``None``
     is all. ``timeout`` is in seconds, for the whole of one program. ``python`` is an
-    interpreter to use as it is. ``out`` is the folder for all files.
+    interpreter to use as it is. ``out`` is the folder for all files. With more than one
+    of ``workers`` a program is several processes, which share the threads.
     """
 
     workload: str
@@ -40,10 +41,11 @@ class Settings:
     timeout: float | None = None
     python: Path | None = None
     exact_form: bool = False
+    workers: int = 1
 
     def __post_init__(self) -> None:
         """Reject numbers that make no sense; raises ``UserError``."""
-        self.at_least_one("threads")
+        self.at_least_one("threads", "workers")
         if self.timeout is not None and self.timeout <= 0:
             raise UserError(f"--timeout {self.timeout:g}: more than 0 s are needed.")
         if len(set(self.labels)) != len(self.labels):

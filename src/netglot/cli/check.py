@@ -19,6 +19,9 @@ from netglot.cli.options import runs_programs
     "--train", type=int, help="Optimizer steps. [10 of a workload, none of models]"
 )
 @click.option("--size", type=int, default=8, help="Observations of a step. [8]")
+@click.option(
+    "--workers", type=int, default=1, help="Processes that train together. [1]"
+)
 @click.option("--against", help="A workload that MODEL is compared with.")
 @click.option(
     "--input",
@@ -119,7 +122,10 @@ def _programs(workload: str, given: dict[str, Any]) -> int:
     asked = {name: given[name] for name in PROGRAMS}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            workload=workload, out=Path(folder), **programs_settings(asked)
+            workload=workload,
+            out=Path(folder),
+            workers=given["workers"],
+            **programs_settings(asked),
         )
         with watching(quiet=given["as_json"]) as watch:
             report = check_programs(

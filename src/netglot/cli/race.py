@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     help="Instead of a workload: networks that grow, and how time and memory follow.",
 )
 @click.option("--sizes", help="With --grow: by commas. [2,8,32,128; 64,...,2048]")
+@click.option(
+    "--workers",
+    default="1",
+    help="Processes that train together, by the framework's own engine; 1,2,4 races "
+    "each number, and shows how it scales. [1]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The race's folder.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with a race.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -55,6 +61,7 @@ def command(
     same: bool,
     grow: str | None,
     sizes: str | None,
+    workers: str,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -66,18 +73,20 @@ def command(
     steps); then every run has a process of its own. Writes records, tables and plots.
     `netglot race ancestors` races the tables of earlier projects, in the frameworks
     that those named, and shows theirs beside ours. `netglot race --grow depth` races
-    networks of 2 to 128 layers.
+    networks of 2 to 128 layers, `--workers 1,2,4` one network on so many processes.
     """
     from netglot.cli.live import watching
     from netglot.cli.options import programs_settings
     from netglot.errors import UserError
-    from netglot.race import ancestors, growth, series
+    from netglot.race import ancestors, growth, scaling, series
     from netglot.race.engine import race, settings_of
     from netglot.race.settings import Settings
     from netglot.report.files import write_report
     from netglot.report.terminal import show_race
 
     tables: Sequence[series.Table] = ()
+    if workers != "1" and (grow or workload == ancestors.NAME):
+        raise UserError("--workers is for a race of one workload.")
     if sizes and not grow:
         raise UserError("--sizes is for --grow depth or --grow width.")
     if resume and (asked := series.begun(resume)):
@@ -103,6 +112,7 @@ def command(
             start="same" if same else "native",
             until=until,
             at_most=at_most,
+            workers=scaling.numbers(workers)[0],
             **programs_settings(given),
         )
         if out and ((out / "race.json").exists() or series.begun(out)):
@@ -114,6 +124,9 @@ def command(
             tables = ancestors.tables(settings.labels if given["labels"] else None)
         elif grow:
             tables = growth.tables(grow, settings.labels, _sizes(sizes))
+        elif "," in workers:
+            numbers = scaling.numbers(workers)
+            tables = scaling.tables(workload, settings.labels, numbers)
         if tables:
             series.begin(settings, tables)
     if tables:
@@ -160,18 +173,18 @@ def _series(settings: Settings, tables: Sequence[series.Table], as_json: bool) -
     from netglot.errors import UserError
     from netglot.race import ancestors, series
     from netglot.report import ancestors as beside
-    from netglot.report import growth
+    from netglot.report import growth, scaling
     from netglot.report.files import write_report
 
     summaries, failed, clean = [], {}, True
     for table in tables:
         if not as_json:
-            click.echo(f"{table.workload}: {', '.join(table.labels)}", err=True)
+            click.echo(f"{table.name}: {', '.join(table.labels)}", err=True)
         try:
             with watching(quiet=as_json, runs=str(settings.repeats)) as watch:
                 clean &= series.race_one(settings, table, watch).clean
         except UserError as error:
-            failed[table.workload], clean = str(error), False
+            failed[table.name], clean = str(error), False
             continue
         except KeyboardInterrupt:
             click.echo(
@@ -180,12 +193,19 @@ def _series(settings: Settings, tables: Sequence[series.Table], as_json: bool) -
                 err=True,
             )
             return 130
-        summaries.append(write_report(settings.out / table.workload))
-    out, what = settings.out, settings.workload.rpartition("-")[2]
+        summaries.append(write_report(settings.out / table.name))
+    out, task = settings.out, settings.workload
+    what = task.rpartition("-")[2]
     if settings.workload == ancestors.NAME:
         content = beside.as_json(summaries, failed)
         places.write_text(out / "report.md", beside.markdown(summaries, failed))
         shown = [beside.table(summary) for summary in summaries]
+    elif any(table.folder for table in tables):
+        content = scaling.as_json(task, summaries, failed)
+        places.write_text(out / "report.md", scaling.markdown(task, summaries, failed))
+        places.write_bytes(out / "scaling.png", scaling.picture(summaries))
+        places.write_json(out / "report.json", content)
+        shown = [scaling.tables(summaries)]
     else:
         content = growth.as_json(what, summaries, failed)
         places.write_text(out / "report.md", growth.markdown(what, summaries, failed))
@@ -197,7 +217,7 @@ def _series(settings: Settings, tables: Sequence[series.Table], as_json: bool) -
         return 0 if clean else 1
     for part in shown:
         Console().print(part)
-    for task, why in failed.items():
-        click.echo(f"{task}: {why}", err=True)
+    for name, why in failed.items():
+        click.echo(f"{name}: {why}", err=True)
     click.echo(f"Records, plots and pages: {out} (report.md)")
     return 0 if clean else 1

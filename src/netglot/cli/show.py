@@ -26,6 +26,9 @@ FORMATS = {
 @click.option("--format", "form", default="text", help="  ".join(FORMATS))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
+@click.option(
+    "--parallel", is_flag=True, help="Programs for several processes (race --workers)."
+)
 @exact_form
 def command(
     workload: str,
@@ -33,6 +36,7 @@ def command(
     form: str,
     output: Path | None,
     dtype: str,
+    parallel: bool,
     exact_form: bool,
 ) -> None:
     """Show the programs of a workload, line beside line per layer.
@@ -50,7 +54,7 @@ def command(
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     task = workloads.get(workload)
-    settings = Settings(dtype=dtype, exact_form=exact_form)
+    settings = Settings(dtype=dtype, exact_form=exact_form, parallel=parallel)
     programs = [emit(task, backends.get(name), settings) for name in frameworks(names)]
     if form in ("ipynb", "py") and len(programs) != 1:
         raise UserError(

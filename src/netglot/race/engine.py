@@ -15,7 +15,7 @@ import numpy as np
 
 import netglot
 from netglot import data, places, workloads
-from netglot.backend import Program
+from netglot.backend import Engine, Program
 from netglot.check import Verdict
 from netglot.check.gatekeeper import Exam, Gatekeeper, initial
 from netglot.check.lineup import Start, Watch, line_up
@@ -25,6 +25,7 @@ from netglot.race import records, statistics
 from netglot.race.settings import Settings
 from netglot.runtime import machine
 from netglot.runtime.jobs import Result, Worker
+from netglot.runtime.team import Asked, Team, threads_of
 from netglot.weights import to_program
 from netglot.workloads import Workload
 
@@ -68,6 +69,11 @@ def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
     prepared = data.prepare(workload.data, settings.data)
     if workload.recipe:
         size = min(prepared.train, settings.limit or prepared.train)
+        if workload.batch % settings.workers:
+            raise UserError(
+                f"{workload.name} is trained in batches of {workload.batch}, which "
+                f"{settings.workers} processes cannot share evenly (--workers)."
+            )
         if size < workload.batch:
             raise UserError(
                 f"{workload.name} is trained in batches of {workload.batch}, and "
@@ -142,6 +148,8 @@ def settings_of(folder: Path) -> Settings:
                 "at_most",
             )
         },
+        # Races of before there were several.
+        workers=asked.get("workers", 1),
     )
 
 
@@ -163,6 +171,7 @@ def _common(
         "seed": settings.seed,
         "start": settings.start,
         "threads": settings.threads,
+        "workers": settings.workers,
         "device": settings.device,
     }
 
@@ -264,6 +273,7 @@ class _Runner:
             },
             "machine": dataclasses.asdict(machine.describe()),
             "disturbance": dataclasses.asdict(machine.disturbance()),
+            "threads_each": threads_of(self.settings.workers, self.settings.threads),
             "log": str(log),
             "command": self.command(entry),
         }
@@ -271,15 +281,7 @@ class _Runner:
         begin = time.perf_counter()
         result = Result(False)
         try:
-            with Worker.start_for(
-                entry.env,
-                environment,
-                log=self.settings.out / log,
-                threads=self.settings.threads,
-                accelerator=self.settings.device != "cpu",
-                timed=True,
-                name=entry.label,
-            ) as worker:
+            with self.start(start, self.settings.out / log) as worker:
                 record["start_seconds"] = time.perf_counter() - begin
                 result = self.ask(worker, start, begin)
         finally:
@@ -303,13 +305,28 @@ class _Runner:
         self.note(record)
         self.watch(entry.label, "done", record=record)
 
+    def start(self, start: Start, log: Path) -> Asked:
+        """A process of its own for a run, or several that train together."""
+        entry, engine = start.entry, start.entry.backend.engine
+        given: dict[str, Any] = {
+            "log": log,
+            "threads": self.settings.threads,
+            "accelerator": self.settings.device != "cpu",
+            "timed": True,
+            "name": entry.label,
+        }
+        if self.settings.workers == 1 or not isinstance(engine, Engine):
+            return Worker.start_for(entry.env, start.environment, **given)
+        workers = self.settings.workers
+        return Team.start_for(entry.env, start.environment, engine, workers, **given)
+
     def note(self, record: Mapping[str, Any]) -> None:
         """Keep the seconds of a run, by which it is decided whether more are wanted."""
         seconds = records.training_seconds(record)
         if seconds is not None:
             self.seconds.setdefault(record["label"], []).append(seconds)
 
-    def ask(self, worker: Worker, start: Start, begin: float) -> Result:
+    def ask(self, worker: Asked, start: Start, begin: float) -> Result:
         """Import, build, train, evaluate: the whole run within the timeout."""
         entry, settings = start.entry, self.settings
 
@@ -354,6 +371,7 @@ class _Runner:
 
     def measured(self, answer: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
         """The fields of a record that the worker's answer fills."""
+        answer = _together(answer)
         losses = list(answer.get("losses", []))
         if entry.backend.reports == "mean":
             losses = _single(losses, self.common["epochs"])
@@ -375,7 +393,9 @@ class _Runner:
                     "threads_used_steady",
                     "checksum",
                     "sizes",
+                    "ranks",
                 )
+                if name != "ranks" or name in answer
             },
             "load": answer.get("machine"),
         }
@@ -390,6 +410,7 @@ class _Runner:
             ("--limit", s.limit),
             ("--threads", s.threads),
             ("--python", s.python),
+            ("--workers", s.workers if s.workers > 1 else None),
         ):
             if value is not None:
                 words += [flag, str(value)]
@@ -419,6 +440,40 @@ def _equal(verdict: Verdict) -> dict[str, Any]:
         "size": worst.size if worst else None,
         "allowed": worst.allowed if worst else None,
         "compared": len(verdict.differences),
+    }
+
+
+def _together(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One answer of those of several processes that trained together.
+
+    They end together, but for what each does last: the longest time counts. Losses
+    are the mean of those of their shares, memory and CPU time the sum.
+    """
+    ranks = answer.get("ranks")
+    if not ranks:
+        return answer
+    longest = {
+        name: max(each[name] for each in ranks)
+        for name in ("train_seconds", "first_step_seconds", "step_ms")
+        if answer.get(name) is not None
+    }
+    summed = {
+        name: sum(each[name] for each in ranks)
+        for name in ("threads_used", "threads_used_steady", "cpu_seconds")
+    }
+    memory = {
+        name: sum(each["memory"][name] for each in ranks)
+        for name in ("peak", "after_import", "above_import", "children")
+    }
+    losses = zip(*(each["losses"] for each in ranks), strict=True)
+    kept = ("train_seconds", "step_ms", "threads_used", "cpus", "checksum", "memory")
+    return {
+        **answer,
+        **longest,
+        **summed,
+        "memory": {**answer["memory"], **memory},
+        "losses": [sum(each) / len(each) for each in losses],
+        "ranks": [{name: each.get(name) for name in kept} for each in ranks],
     }
 
 

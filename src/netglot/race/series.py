@@ -24,10 +24,21 @@ _FILE = "series.json"
 
 @dataclass(frozen=True)
 class Table:
-    """One of them: the task, and the frameworks that race it."""
+    """One of them: the task, and the frameworks that race it.
+
+    ``folder`` is its own below that of the series, called as the workload unless it is
+    named; ``workers`` the number of processes.
+    """
 
     workload: str
     labels: tuple[str, ...]
+    folder: str = ""
+    workers: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of its folder, and in messages."""
+        return self.folder or self.workload
 
 
 def begun(folder: Path) -> dict[str, Any] | None:
@@ -65,7 +76,8 @@ def settings_from(
         name: Path(given[name]) if given[name] else None for name in ("data", "python")
     }
     tables = tuple(
-        Table(table["workload"], tuple(table["labels"])) for table in asked["tables"]
+        Table(**{**table, "labels": tuple(table["labels"])})
+        for table in asked["tables"]
     )
     return Settings(**{**given, **paths, "labels": (), "out": folder}), tables
 
@@ -76,10 +88,14 @@ def race_one(settings: Settings, table: Table, watch: Watch) -> Outcome:
     ``settings`` holds for it but for the workload, the labels and the folder. Raises
     ``UserError`` as ``race`` does.
     """
-    folder = settings.out / table.workload
+    folder = settings.out / table.name
     if (folder / "race.json").exists():
         return race(settings_of(folder), watch, resume=True)
     own = dataclasses.replace(
-        settings, workload=table.workload, labels=table.labels, out=folder
+        settings,
+        workload=table.workload,
+        labels=table.labels,
+        workers=table.workers,
+        out=folder,
     )
     return race(own, watch)

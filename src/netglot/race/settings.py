@@ -17,7 +17,8 @@ class Settings(settings.Settings):
     given. ``start``: ``same`` initial weights for all, or ``native`` ones of each
     framework's own generator. ``repeats`` runs of each framework, and with ``until``
     more of those whose 95 % interval of the time of training is wider than this many
-    percent of the median to either side, ``at_most`` in all.
+    percent of the median to either side, ``at_most`` in all. With more than one of
+    ``workers`` a run is several processes.
     """
 
     repeats: int = 1

@@ -204,6 +204,7 @@ _FIELDS = (
     "peak_memory_bytes",
     "wall_seconds",
     "threads",
+    "workers",
     "device",
     "date",
 )

@@ -447,6 +447,9 @@ def _facts(race: Mapping[str, Any], rows: Sequence[Row]) -> Iterable[tuple[str, 
     yield "seed", str(race.get("seed", 0))
     threads = race.get("threads")
     yield "threads", "all" if threads is None else str(threads)
+    workers = race.get("workers", 1)
+    if workers > 1:
+        yield "processes", f"{workers}, which share every batch and the threads"
     yield "device", str(race.get("device", "cpu"))
     machine = race.get("machine") or {}
     if machine:

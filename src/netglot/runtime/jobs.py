@@ -160,20 +160,22 @@ class Worker:
         accelerator: bool = False,
         pace: Pace = "raced",
         timed: bool = False,
+        cpus: Sequence[int] = (),
+        more: Mapping[str, str] | None = None,
         name: str = "",
     ) -> Self:
         """Starts a worker for a framework's environment, held to ``threads``.
 
         With ``timed`` also to as many processors, always the first ones: only where it
-        is alone, since several at a time would all be on these.
+        is alone, since several at a time would all be on these; else to ``cpus``, where
+        some are named. ``more`` are further environment variables.
         """
+        usual = variables_for(env, environment.interpreter, threads, accelerator, pace)
         return cls.start(
             environment.interpreter,
             log=log,
-            variables=variables_for(
-                env, environment.interpreter, threads, accelerator, pace
-            ),
-            cpus=first_cpus(threads) if timed else (),
+            variables={**usual, **(more or {})},
+            cpus=first_cpus(threads) if timed else cpus,
             name=name,
         )
 
@@ -216,6 +218,19 @@ class Worker:
         self._kill()
         if self._over is None:
             self._over = Failure("died", f"{self.name} was closed")
+
+    def interrupt(self) -> None:
+        """Ends its processes while another thread waits for it, which is told so."""
+        self._send(signal.SIGKILL, group=True)
+
+    def tell_where(self) -> None:
+        """Has it write into its log which lines it is in, whatever it is doing."""
+        self._send(signal.SIGUSR1, group=False)
+
+    def _send(self, what: signal.Signals, group: bool) -> None:
+        if self._process is not None and not self._killed:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                (os.killpg if group else os.kill)(self._process.pid, what)
 
     def __enter__(self) -> Self:
         """The worker itself."""

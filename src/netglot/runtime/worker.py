@@ -37,6 +37,7 @@ if __name__ == "__main__":
     ):
         sys.path.pop(0)
 
+import faulthandler  # noqa: E402
 import importlib  # noqa: E402
 import importlib.util  # noqa: E402
 import json  # noqa: E402
@@ -405,14 +406,19 @@ class Worker:
             raise Mistake(
                 "%d steps were asked for, %d batches given" % (count, len(xs))
             )
-        if not os.path.isdir(output):
-            os.makedirs(output)
+        rank, workers = request.get("rank", 0), request.get("workers", 1)
+        whole = xs[0]
+        if workers > 1:
+            # One of several that train together takes its share of every batch.
+            xs, ys = xs[:, rank::workers], ys[:, rank::workers]
+            output = os.path.join(output, "rank_%d" % rank) if rank else output
+        os.makedirs(output, exist_ok=True)
         if request.get("weights"):
             self._load_weights(request["weights"])
         save = self._function("save_weights")
         step = self._function("train_step")
         if request.get("scores", True):
-            scores = numpy.asarray(self._function("predict")(self._model(), xs[0]))
+            scores = numpy.asarray(self._function("predict")(self._model(), whole))
             numpy.savez(os.path.join(output, "scores.npz"), scores=scores)
         losses, seconds = [], []
         for index in range(count):
@@ -866,6 +872,9 @@ def serve(requests, answers, guard):
 
 def main(requests, answers):
     """Keeps to the CPUs named by the first argument (``0,1``), then serves."""
+    if hasattr(signal, "SIGUSR1"):
+        # Tells the log where it is, also while the framework hangs in C code.
+        faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
     if len(sys.argv) > 1 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(cpu) for cpu in sys.argv[1].split(",")])
     serve(requests, answers, start_guard(requests, answers))
