@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from netglot import axes, ops, recipe
-from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
+from netglot.backend import (
+    Backend,
+    Engine,
+    Env,
+    Gap,
+    Parts,
+    Rule,
+    Section,
+    Site,
+    Weight,
+)
 from netglot.backends import common
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
@@ -37,6 +47,40 @@ ENV = Env(
     hurry=common.JAX_IN_A_HURRY,
     lock="flax",
 )
+#: It finds its place among the processes as it does below Open MPI's launcher.
+ENGINE = Engine(
+    name="jax.distributed, a mesh of all devices",
+    command="mpirun -n 2 python {file}",
+    variables={
+        "JAX_COORDINATOR_ADDRESS": "{first}",
+        "OMPI_MCA_orte_hnp_uri": "0.0;tcp://{first}",
+        "OMPI_COMM_WORLD_SIZE": "{workers}",
+        "OMPI_COMM_WORLD_RANK": "{rank}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "{rank}",
+    },
+)
+#: What a process knows once it has joined the others, and what that imports.
+JOINED = (
+    "",
+    "jax.distributed.initialize()",
+    "RANK, WORKERS = jax.process_index(), jax.process_count()",
+    "# Every device holds its share of the rows of a batch.",
+    'ROWS = NamedSharding(Mesh(jax.devices(), "rows"), PartitionSpec("rows"))',
+)
+SHARDING = "from jax.sharding import Mesh, NamedSharding, PartitionSpec"
+
+
+def joint_step(state: str) -> list[str]:
+    """A step on the share of a process: ``update`` on what all have together."""
+    given = [*state.split(", "), "x", "y"]
+    return [
+        *layout("def ", call("train_step", *given), ":"),
+        '    """Make one optimizer step; x and y are this process\'s share."""',
+        "    x = jax.make_array_from_process_local_data(ROWS, x)",
+        "    y = jax.make_array_from_process_local_data(ROWS, y)",
+        *layout("    return ", call("update", *given)),
+    ]
+
 
 # --- Rules ----------------------------------------------------------------------------
 
@@ -595,7 +639,7 @@ def save_weights(model, path):
 
 STEP = '''
 @nnx.jit
-def train_step(model, optimizer, x, y):
+def $step(model, optimizer, x, y):
     """Make one optimizer step on a batch; return its loss."""
 
     def loss_fn(model):
@@ -605,6 +649,7 @@ def train_step(model, optimizer, x, y):
     loss, grads = nnx.value_and_grad(loss_fn)(model)
     optimizer.update(model, grads)
     return loss
+$joint
 '''
 
 PREDICT = '''
@@ -690,7 +735,7 @@ def frame(parts: Parts) -> list[Section]:
     if definitions:
         definitions += ["", ""]
     standard = ["import argparse", *([] if parts.recipe else ["import time"])]
-    imports = (
+    imports: tuple[str, ...] = (
         "from functools import partial",
         "",
         "import jax",
@@ -701,6 +746,8 @@ def frame(parts: Parts) -> list[Section]:
     )
     wide = ['jax.config.update("jax_enable_x64", True)']
     constants = wide if parts.dtype == "float64" else []
+    if parts.parallel:
+        imports, constants = (*imports, SHARDING), [*constants, *JOINED]
     network = Section(
         "network",
         "# 2. The network\n$classes",
@@ -733,10 +780,12 @@ def frame(parts: Parts) -> list[Section]:
         "scores": scores,
         "loss": LOSSES[type(parts.recipe.loss)],
         "value": "scores" if scores else "model(x)",
+        "step": "update" if parts.parallel else "train_step",
+        "joint": ["", "", *joint_step("model, optimizer")] if parts.parallel else [],
     }
     return [
         *sections,
-        common.batches(),
+        common.batches(parts.parallel),
         Section("train", STEP, step),
         common.train(parts),
         Section("predict", PREDICT, predict),
@@ -771,5 +820,6 @@ backend = Backend(
     },
     helpers=HELPERS,
     imports=IMPORTS,
+    engine=ENGINE,
     repeated="{name}.layers.{index}",
 )

@@ -435,12 +435,13 @@ def loss_fn(params, x, y$key):
 
 STEP = '''
 @jax.jit
-def train_step($state, x, y):
+def $step($state, x, y):
     """Make one optimizer step on a batch; return the new state and the loss."""
     $split
     $gradients
     updates, opt_state = optimizer.update(grads, opt_state, model)
     return $result
+$joint
 '''
 
 PREDICT = '''
@@ -695,7 +696,7 @@ def frame(parts: Parts) -> list[Section]:
         "import math",
         *([] if parts.recipe else ["import time"]),
     ]
-    imports = (
+    imports: tuple[str, ...] = (
         "",
         "import jax",
         "import jax.numpy as jnp",
@@ -703,7 +704,11 @@ def frame(parts: Parts) -> list[Section]:
         "import optax",
         "from jax import lax",
     )
-    wide = ['jax.config.update("jax_enable_x64", True)']
+    constants = ['jax.config.update("jax_enable_x64", True)']
+    if parts.dtype != "float64":
+        constants = []
+    if parts.parallel:
+        imports, constants = (*imports, flax.SHARDING), [*constants, *flax.JOINED]
     moves, random = "training" in flags, "key" in flags
     predict = {
         "number": "5" if parts.recipe else "4",
@@ -712,7 +717,7 @@ def frame(parts: Parts) -> list[Section]:
         else ["return np.asarray(network(model, x))"],
     }
     sections = [
-        common.head(parts, imports, wide if parts.dtype == "float64" else [], first),
+        common.head(parts, imports, constants, first),
         common.load_data(parts),
         Section(
             "network",
@@ -741,13 +746,15 @@ def frame(parts: Parts) -> list[Section]:
     result = f"optax.apply_updates({new}, updates), opt_state"
     step = {
         "state": state,
+        "step": "update" if parts.parallel else "train_step",
+        "joint": ["", "", *flax.joint_step(state)] if parts.parallel else [],
         "split": ["key, dropout_key = jax.random.split(key)"] if random else [],
         "gradients": [row[4:] for row in layout(prefix, gradients)],
         "result": f"{result}, key, loss" if random else f"{result}, loss",
     }
     return [
         *sections,
-        common.batches(),
+        common.batches(parts.parallel),
         Section("train", STEP, step),
         common.train(parts, state=state, functional=True),
         Section("predict", PREDICT, predict),
@@ -777,6 +784,7 @@ backend = Backend(
     forms={recipe.Adam: ({"epsilon_form": "after"},)},
     helpers=RESERVED,
     imports=IMPORTS,
+    engine=flax.ENGINE,
     object='params["{name}"]',
     margin=MARGIN,
 )

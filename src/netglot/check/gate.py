@@ -384,7 +384,7 @@ def _compare(
             allowed = steps
             if program.dtype == "float32":
                 allowed = expected.rounding.allowed(what, size, steps)
-            when = f"{'of' if what == _LOSS else 'after'} step {number}{twin}"
+            when = f"{'of' if what == _LOSS else 'after'} step {number}"
             where = f" in process {rank}" if rank else ""
-            found.append(Difference(f"{what} {when}{where}", size, allowed))
+            found.append(Difference(f"{what} {when}{where}{twin}", size, allowed))
     return found

@@ -43,7 +43,8 @@ def _gradients(workload: Workload, found: Iterable[Difference]) -> Iterable[Diff
         if weight.trained:
             names[path] = f"gradient of {path}"
     for difference in found:
-        what, step, twin = difference.what.partition(" after step 1")
+        what, step, which = difference.what.partition(" after step 1")
         if step and what in names:
+            twin = which.endswith(" (float64)")
             allowed = VALUES["float64"] if twin else difference.allowed
-            yield replace(difference, what=names[what] + twin, allowed=allowed)
+            yield replace(difference, what=names[what] + which, allowed=allowed)
