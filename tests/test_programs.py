@@ -16,13 +16,16 @@ from pathlib import Path
 import pytest
 
 from netglot import backends, workloads
-from netglot.backend import STEPS, Program
-from netglot.emit import GapError, emit
+from netglot.backend import STEPS, Engine, Program
+from netglot.emit import GapError, Settings, emit
 
 pytestmark = pytest.mark.text
 
 GOLDEN = Path(__file__).parent / "golden"
 ALL = [(task, name) for task in workloads.names() for name in backends.names()]
+#: A program of several processes for each framework that has an engine for them.
+PARALLEL = GOLDEN.with_name("golden_parallel")
+ENGINES = [n for n in backends.names() if isinstance(backends.get(n).engine, Engine)]
 #: What every program offers; see docs/architecture.md.
 CONTRACT = {
     "load_data": ["path"],
@@ -61,14 +64,28 @@ def test_golden(task: str, name: str) -> None:
     assert text == path.read_text(), "read the difference, then make golden"
 
 
+@pytest.mark.parametrize("name", ENGINES)
+def test_golden_of_several_processes(name: str) -> None:
+    program = emit(
+        workloads.get("mnist-cnn"), backends.get(name), Settings(parallel=True)
+    )
+    path = PARALLEL / program.name
+    if os.environ.get("NETGLOT_GOLDEN") == "write":
+        path.write_text(program.source)
+    assert path.is_file(), f"{path} is not there: make golden"
+    assert program.source == path.read_text(), "read the difference, then make golden"
+
+
 def test_no_golden_program_is_left_over() -> None:
+    files = {f"mnist_cnn_{n.replace('-', '_')}_parallel.py" for n in ENGINES}
+    assert {path.name for path in PARALLEL.iterdir()} == files
     names = {_written(*pair)[0] for pair in ALL}
     assert {path.name for path in GOLDEN.iterdir()} == names
 
 
 def test_a_formatter_would_change_nothing() -> None:
     ruff = [sys.executable, "-m", "ruff"]
-    options = ["--isolated", "--line-length", "88", str(GOLDEN)]
+    options = ["--isolated", "--line-length", "88", str(GOLDEN), str(PARALLEL)]
     form = subprocess.run(
         [*ruff, "format", "--check", *options], capture_output=True, text=True
     )

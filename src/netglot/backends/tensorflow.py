@@ -9,7 +9,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netglot import axes, ops, recipe
-from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
+from netglot.backend import (
+    Backend,
+    Engine,
+    Env,
+    Gap,
+    Parts,
+    Rule,
+    Section,
+    Site,
+    Weight,
+)
 from netglot.backends import common, keras
 from netglot.backends.tensorflow_layers import (
     FUNCTIONS,
@@ -51,6 +61,24 @@ ENV = Env(
     ),
     accelerator=common.TENSORFLOW_ON_GPU,
     lock="tensorflow",
+)
+ENGINE = Engine(
+    name="MultiWorkerMirroredStrategy over gRPC",
+    command="TF_CONFIG=... python {file}",
+    variables={
+        "TF_CONFIG": '{"cluster": {"worker": {addresses}}, '
+        '"task": {"type": "worker", "index": {rank}}}'
+    },
+    missing={
+        ops.BatchNorm: "each process would normalize by its own share of the batch"
+    },
+)
+#: What a process knows once it has joined the others.
+JOINED = (
+    "",
+    "strategy = tf.distribute.MultiWorkerMirroredStrategy()",
+    "RANK = strategy.cluster_resolver.task_id",
+    "WORKERS = strategy.num_replicas_in_sync",
 )
 
 # --- Rules ----------------------------------------------------------------------------
@@ -697,10 +725,8 @@ def save_weights(model, path):
     np.savez(path, **{name: v.numpy() for name, v in named_variables(model).items()})
 '''
 
-STEP = '''
-@tf.function
-def train_step(model, optimizer, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+STEP = """
+$head
     with tf.GradientTape() as tape:
         scores = $scores
         $loss
@@ -709,7 +735,27 @@ def train_step(model, optimizer, x, y):
     $change
     optimizer.apply_gradients(zip(gradients, variables))
     return loss
-'''
+$joint
+"""
+
+ALONE = [
+    "@tf.function",
+    "def train_step(model, optimizer, x, y):",
+    '    """Make one optimizer step on a batch; return its loss."""',
+]
+UPDATE = [
+    "def update(model, optimizer, x, y):",
+    '    """Make this process\'s part of a step; return its part of the loss."""',
+]
+JOINT = [
+    "",
+    "",
+    "@tf.function",
+    "def train_step(model, optimizer, x, y):",
+    '    """Make one optimizer step; x and y are this process\'s share of a batch."""',
+    "    loss = strategy.run(update, args=(model, optimizer, x, y))",
+    '    return strategy.reduce("SUM", loss, axis=None)',
+]
 
 PREDICT = '''
 # $number. Predict
@@ -773,19 +819,22 @@ def _build(parts: Parts) -> list[str]:
         optimizer = keras.exact(optimizer)
         if "np.float64" in inline(optimizer):
             lines.append("# TensorFlow would round plain numbers to float32.")
-    lines += [line[4:] for line in layout("    optimizer = ", optimizer)]
-    return [
-        *lines,
-        "optimizer.build(model.trainable_variables)",
-        "return model, optimizer",
-    ]
+    margin = 8 if parts.parallel else 4
+    prefix = " " * margin + "optimizer = "
+    lines += [line[margin:] for line in layout(prefix, optimizer)]
+    lines.append("optimizer.build(model.trainable_variables)")
+    if parts.parallel:
+        lines = ["with strategy.scope():", *("    " + line for line in lines)]
+    return [*lines, "return model, optimizer"]
 
 
 def _changed_gradients(parts: Parts) -> list[str]:
     """What happens to gradients before Keras's optimizer gets them."""
     optimizer = parts.recipe.optimizer if parts.recipe else None
     if isinstance(optimizer, recipe.SGD) and optimizer.weight_decay:
-        decayed = f"{optimizer.weight_decay} * v + g"
+        # The optimizer adds up what all processes give it.
+        share = " / WORKERS" * parts.parallel
+        decayed = f"{optimizer.weight_decay}{share} * v + g"
         return [f"gradients = [{decayed} for v, g in zip(variables, gradients)]"]
     if isinstance(optimizer, recipe.Adam) and ops.Embedding in parts.operations:
         return [
@@ -810,6 +859,9 @@ def frame(parts: Parts) -> list[Section]:
         named = dataclasses.replace(scope, name=_class_name(scope.name))
         classes += [*common.class_lines(named, template), "", ""]
     wide = parts.dtype == "float64"
+    constants = ['tf.keras.config.set_floatx("float64")'] if trained and wide else []
+    if parts.parallel:
+        constants += JOINED
     first = ["import argparse", "import math", *([] if trained else ["import time"])]
     setup = Section(
         "setup",
@@ -823,7 +875,7 @@ def frame(parts: Parts) -> list[Section]:
         common.head(
             parts,
             ("", "import numpy as np", "import tensorflow as tf"),
-            ['tf.keras.config.set_floatx("float64")'] if trained and wide else [],
+            constants,
             first=first,
         ),
         common.load_data(parts),
@@ -834,16 +886,21 @@ def frame(parts: Parts) -> list[Section]:
         predict = Section("predict", PREDICT, {"number": "4"})
         return [*sections, predict, common.extract(), common.main(parts)]
     loss = call("tf.reduce_mean", LOSSES[type(parts.recipe.loss)])
+    shared = []
+    if parts.parallel:
+        shared = ["# The optimizer adds up the gradients of all.", "loss /= WORKERS"]
     step = {
+        "head": UPDATE if parts.parallel else ALONE,
+        "joint": JOINT if parts.parallel else [],
         "scores": "model(x, training=True)"
         if trains(parts.graph.nodes, trained)
         else "model(x)",
-        "loss": [line[8:] for line in layout("        loss = ", loss)],
+        "loss": [line[8:] for line in layout("        loss = ", loss)] + shared,
         "change": _changed_gradients(parts),
     }
     return [
         *sections,
-        common.batches(),
+        common.batches(parts.parallel),
         Section("train", STEP, step),
         common.train(parts, "tf.reduce_mean(losses)"),
         Section("predict", PREDICT, {"number": "5"}),
@@ -873,4 +930,5 @@ backend = Backend(
     forms={recipe.Adam: ({"epsilon_form": "before"},)},
     helpers=FUNCTIONS,
     imports=IMPORTS,
+    engine=ENGINE,
 )
