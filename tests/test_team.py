@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
+import marks
 from netglot import backends, workloads
-from netglot.backend import Engine
+from netglot.backend import Engine, Program
+from netglot.check import gatekeeper, lineup
+from netglot.check.programs import check_programs
+from netglot.check.settings import Settings as CheckSettings
 from netglot.emit import GapError, Settings, emit
 from netglot.errors import UserError
 from netglot.race import scaling
-from netglot.race.engine import _together
+from netglot.race.engine import _together, race
+from netglot.race.settings import Settings as RaceSettings
 from netglot.runtime import machine, team
 from netglot.runtime.jobs import Worker
 from netglot.runtime.team import Team
 from test_worker import PROGRAMS, gone
 
-pytestmark = pytest.mark.text
-
 ENGINE = Engine("a stand-in", "run {file}", {"WHO": "{rank} of {workers} at {first}"})
+ENGINES = [n for n in backends.names() if isinstance(backends.get(n).engine, Engine)]
 
 
 @pytest.fixture
@@ -70,6 +77,7 @@ def _steps(both: Team, folder: Path, timeout: float | None = None) -> Any:
     )
 
 
+@pytest.mark.text
 def test_each_takes_its_share_of_every_batch(start: Any, tmp_path: Path) -> None:
     result = _steps(start(), tmp_path)
     assert [answer["losses"] for answer in result.answer["ranks"]] == [[0] * 3, [1] * 3]
@@ -80,6 +88,7 @@ def test_each_takes_its_share_of_every_batch(start: Any, tmp_path: Path) -> None
     assert len(np.load(tmp_path / "steps" / "scores.npz")["scores"]) == 4
 
 
+@pytest.mark.text
 @pytest.mark.parametrize(
     ("bad", "kind", "says"),
     [("dies", "died", "status 3"), ("raises", "raised", "broken on purpose")],
@@ -98,6 +107,7 @@ def test_one_that_fails_ends_the_others(
     assert both.ask("build").error == result.error
 
 
+@pytest.mark.text
 def test_one_that_hangs_is_found(start: Any, tmp_path: Path) -> None:
     both = start("hangs")
     result = _steps(both, tmp_path, timeout=2)
@@ -109,6 +119,7 @@ def test_one_that_hangs_is_found(start: Any, tmp_path: Path) -> None:
     assert all(gone(worker.pid) for worker in both.workers)
 
 
+@pytest.mark.text
 def test_who_a_process_is() -> None:
     ports = team.free_ports(3)
     assert len(set(ports)) == 3
@@ -118,12 +129,14 @@ def test_who_a_process_is() -> None:
     assert told["WHO"] == f"2 of 3 at 127.0.0.1:{ports[0]}"
 
 
+@pytest.mark.text
 def test_ports_in_use_are_avoided() -> None:
     with socket.socket() as taken:
         taken.bind((team.HOST, 0))
         assert taken.getsockname()[1] not in team.free_ports(200)
 
 
+@pytest.mark.text
 def test_processors_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "allowed_cpus", lambda: (4, 5, 6, 7))
     assert team.threads_of(2, None) == 2 and team.threads_of(2, 3) == 1
@@ -132,6 +145,7 @@ def test_processors_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [team.cpus_of(rank, 5, None) for rank in (0, 4)] == [(4,), (4,)]
 
 
+@pytest.mark.text
 def test_answers_of_several_are_one() -> None:
     def answer(ms: float, loss: float) -> dict[str, Any]:
         names = ("peak", "after_import", "above_import", "children")
@@ -154,6 +168,7 @@ def test_answers_of_several_are_one() -> None:
     assert _together(ranks[0]) is ranks[0]
 
 
+@pytest.mark.text
 @pytest.mark.parametrize("name", backends.names())
 def test_an_engine_or_the_reason_why_there_is_none(name: str) -> None:
     backend = backends.get(name)
@@ -170,6 +185,7 @@ def test_an_engine_or_the_reason_why_there_is_none(name: str) -> None:
     )
 
 
+@pytest.mark.text
 def test_a_network_that_is_not_trained() -> None:
     with pytest.raises(GapError, match="only run forward"):
         emit(
@@ -179,6 +195,7 @@ def test_a_network_that_is_not_trained() -> None:
         )
 
 
+@pytest.mark.text
 def test_numbers_of_processes() -> None:
     assert scaling.numbers("4,1,2") == [1, 2, 4]
     for text in ("0", "2,x", ""):
@@ -186,6 +203,7 @@ def test_numbers_of_processes() -> None:
             scaling.numbers(text)
 
 
+@pytest.mark.text
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     from netglot.cli import run
 
@@ -196,3 +214,97 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["race", "mnist-fcn", "--workers", "3", "--on", "pytorch"]) == 2
     assert "3 processes cannot share evenly" in capsys.readouterr().err
     assert run(["race", "--grow", "depth", "--workers", "2"]) == 2
+
+
+# --- Whole programs -------------------------------------------------------------------
+
+
+def _watch(*args: Any, **details: Any) -> None:
+    pass
+
+
+def _changed(*changes: tuple[str, str]) -> Callable[..., Program]:
+    """``emit``, after which the text of programs is another."""
+
+    def changed(*args: Any) -> Program:
+        program = emit(*args)
+        source = program.source
+        for old, new in changes:
+            assert source.count(old) == 1, old
+            source = source.replace(old, new)
+        return dataclasses.replace(program, source=source)
+
+    return changed
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=marks.of(name)) for name in ENGINES]
+)
+def test_two_processes_end_as_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatekeeper, "_read", lambda path: None)
+    settings = CheckSettings("mnist-fcn", (name,), tmp_path, workers=2)
+    report = check_programs(settings, _watch)
+    (checked,) = report.checked
+    assert checked.status == "equal" and checked.verdict, checked.error
+    found = {item.what: item.size for item in checked.verdict.differences}
+    last = "all weights after step 10"
+    for where in ("", " in process 1"):
+        assert found[last + where] < 1e-5
+        assert found[f"{last}{where} (float64)"] < 1e-10
+        assert found[f"all gradients{where} (float64)"] < 1e-10
+
+
+@pytest.mark.framework
+def test_processes_that_go_their_own_ways_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = _changed(("F.cross_entropy(model(x)", "F.cross_entropy(model.module(x)"))
+    monkeypatch.setattr(gatekeeper, "emit", alone)
+    settings = CheckSettings("mnist-fcn", ("pytorch",), tmp_path, workers=2)
+    (checked,) = check_programs(settings, _watch, steps=2).checked
+    assert checked.status == "different" and checked.verdict
+    found = checked.verdict.differences
+    assert not any(d.equal for d in found if "after step 2" in d.what)
+
+
+@pytest.mark.framework
+def test_a_race_of_two_processes(tmp_path: Path) -> None:
+    labels = ("pytorch", "numpy")
+    settings = RaceSettings(
+        "mnist-fcn", labels, tmp_path, limit=300, epochs=1, workers=2
+    )
+    assert not race(settings, _watch).clean
+    records = {
+        path.stem: json.loads(path.read_text())
+        for path in (tmp_path / "records").glob("*.json")
+    }
+    gap, done = records["numpy-0"], records["pytorch-0"]
+    assert gap["status"] == "gap" and "know one process" in gap["error"]
+    assert done["status"] == "done" and done["equal"]["equal"]
+    assert done["workers"] == len(done["ranks"]) == 2 and done["threads_each"] >= 1
+    assert done["steps"] == len(done["losses"]) == 2
+    first, second = done["ranks"]
+    # They end with the same weights.
+    assert first["checksum"] == pytest.approx(second["checksum"], rel=1e-6)
+    assert "--workers 2" in done["command"]
+
+
+@pytest.mark.framework
+def test_a_process_of_a_race_that_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies = _changed(("    model.train()\n", "    if RANK == 1:\n        os._exit(3)\n"))
+    monkeypatch.setattr(lineup, "emit", dies)
+    settings = RaceSettings(
+        "mnist-fcn", ("pytorch",), tmp_path, limit=300, epochs=1, workers=2, timeout=120
+    )
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    assert not race(settings, _watch).clean
+    record = json.loads((tmp_path / "records" / "pytorch-0.json").read_text())
+    assert record["status"] == "failed" and "pytorch rank 1" in record["error"]
+    assert "status 3" in record["error"] and "pytorch-0-rank1.log" in record["error"]
+    after = {process.pid for process in psutil.Process().children(recursive=True)}
+    assert after <= before

@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from netglot import axes, ops, recipe
-from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
+from netglot.backend import (
+    Backend,
+    Engine,
+    Env,
+    Gap,
+    Parts,
+    Rule,
+    Section,
+    Site,
+    Weight,
+)
 from netglot.backends import common
 from netglot.emit import function_name
 from netglot.graph import Call as BlockCall
@@ -786,12 +796,12 @@ def save_weights(model, path):
 TRAIN = '''
 # 4. Train
 def batches(x, y, seed):
-    """Yield complete batches without end, every epoch in a new random order."""
+    """Yield $batches without end, every epoch in a new random order."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(x))
         for start in range(0, len(x) - BATCH_SIZE + 1, BATCH_SIZE):
-            rows = order[start : start + BATCH_SIZE]
+            rows = order[$rows]
             yield x[rows], y[rows]
 
 
@@ -807,7 +817,7 @@ class Validation(keras.callbacks.Callback):
 
 
 def train_step(model, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+    """Make one optimizer step on $batch; return its loss."""
     return model.train_on_batch(x, y)
 
 
@@ -828,7 +838,7 @@ def train(model, x, y, epochs=EPOCHS, seed=0, validation=None, on_step=None):
         steps_per_epoch=len(x) // BATCH_SIZE,
         callbacks=callbacks,
         shuffle=False,
-        verbose=2,
+        verbose=$verbose,
     )
 '''
 
@@ -902,7 +912,7 @@ def _imports(parts: Parts, network: Section) -> list[str]:
         "",
         f'os.environ["KERAS_BACKEND"] = "{engine}"',
         "",
-        *(("import jax",) if wide and engine == "jax" else ()),
+        *(("import jax",) if (wide and engine == "jax") or parts.parallel else ()),
         "import keras",
         "import numpy as np",
         f"from keras import layers{', ops' if uses_ops else ''}",
@@ -931,6 +941,9 @@ def frame(parts: Parts) -> list[Section]:
     constants = ['jax.config.update("jax_enable_x64", True)'] * (engine == "jax")
     constants.append('keras.config.set_floatx("float64")')
     constants += WIDE[1:] if engine != "tensorflow" else ()
+    constants *= wide
+    if parts.parallel:
+        constants += JOINED
     build = made(parts)
     if parts.recipe and wide and engine == "tensorflow":
         build = made(parts, exact)
@@ -939,7 +952,7 @@ def frame(parts: Parts) -> list[Section]:
     network = network_section(parts)
     about = " and its optimizer" if parts.recipe else ""
     sections = [
-        common.head(parts, _imports(parts, network), constants * wide, first=()),
+        common.head(parts, _imports(parts, network), constants, first=()),
         common.load_data(parts),
         network,
         Section("setup", SETUP, {"and_optimizer": about, "build": build}),
@@ -950,11 +963,25 @@ def frame(parts: Parts) -> list[Section]:
         return [*sections, predict, extract, common.main(parts, "model")]
     return [
         *sections,
-        Section("train", TRAIN, {"metric": parts.workload.metric}),
+        Section("train", TRAIN, _training(parts)),
         Section("predict", PREDICT, {"number": "5"}),
-        measure(parts),
+        # Keras's predict takes what each process gives it for another part of the data.
+        common.evaluate(parts) if parts.parallel else measure(parts),
         common.main(parts, "model"),
     ]
+
+
+def _training(parts: Parts) -> dict[str, str]:
+    """What differs where several processes train together."""
+    shared = parts.parallel
+    rows = "start + RANK : start + BATCH_SIZE : WORKERS"
+    return {
+        "metric": parts.workload.metric,
+        "rows": rows if shared else "start : start + BATCH_SIZE",
+        "batches": "this process's batches" if shared else "complete batches",
+        "batch": "this process's part of a batch" if shared else "a batch",
+        "verbose": "2 if RANK == 0 else 0" if shared else "2",
+    }
 
 
 def measure(parts: Parts, text: str = EVALUATE) -> Section:
@@ -974,7 +1001,32 @@ BARRIER = (
 )
 
 
-def _on(name: str, engine: str, env: Env, barrier: str = BARRIER) -> Backend:
+#: What a process knows once it has joined the others.
+JOINED = (
+    "",
+    "keras.distribution.initialize()",
+    "parallel = keras.distribution.DataParallel(auto_shard_dataset=False)",
+    "keras.distribution.set_distribution(parallel)",
+    "RANK, WORKERS = jax.process_index(), jax.process_count()",
+)
+ENGINE = Engine(
+    name="keras.distribution.DataParallel over jax.distributed",
+    command="KERAS_DISTRIBUTION_PROCESS_ID=... python {file}",
+    variables={
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": "{first}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "{workers}",
+        "KERAS_DISTRIBUTION_PROCESS_ID": "{rank}",
+    },
+)
+
+
+def _on(
+    name: str,
+    engine: str,
+    env: Env,
+    barrier: str = BARRIER,
+    several: Engine | str = "netglot does not write its engine for that yet",
+) -> Backend:
     return Backend(
         name=name,
         title=f"Keras on {engine}",
@@ -1021,6 +1073,7 @@ def _on(name: str, engine: str, env: Env, barrier: str = BARRIER) -> Backend:
         in_place=True,
         input="inputs",
         margin=4,
+        engine=several,
     )
 
 
@@ -1038,5 +1091,15 @@ on_tensorflow = _on(
     "lambda: sum(keras.ops.sum(w) for w in model.weights), jit_compile=True)",
 )
 # NPROC is how many threads XLA starts.
-on_jax = _on("keras-jax", "JAX", _env("jax", "jax==0.10.2", "keras-jax", ("NPROC",)))
-on_torch = _on("keras-torch", "PyTorch", _env("torch", "torch==2.13.0", "keras-torch"))
+on_jax = _on(
+    "keras-jax",
+    "JAX",
+    _env("jax", "jax==0.10.2", "keras-jax", ("NPROC",)),
+    several=ENGINE,
+)
+on_torch = _on(
+    "keras-torch",
+    "PyTorch",
+    _env("torch", "torch==2.13.0", "keras-torch"),
+    several="Keras's fit knows nothing of PyTorch's DistributedDataParallel",
+)
