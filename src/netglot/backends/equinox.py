@@ -756,7 +756,7 @@ def frame(parts: Parts) -> list[Section]:
         if re.search(rf"\b{name}\(", written):
             helpers += [*text.strip().split("\n"), "", ""]
     first = ["import argparse", *([] if trained else ["import time"])]
-    imports = (
+    imports: tuple[str, ...] = (
         "",
         "import equinox as eqx",
         "import jax",
@@ -764,7 +764,11 @@ def frame(parts: Parts) -> list[Section]:
         "import numpy as np",
         "import optax",
     )
-    wide = ['jax.config.update("jax_enable_x64", True)']
+    constants = ['jax.config.update("jax_enable_x64", True)']
+    if parts.dtype != "float64":
+        constants = []
+    if parts.parallel:
+        imports, constants = (*imports, flax.SHARDING), [*constants, *flax.JOINED]
     stateful, random = "state" in flags, "key" in flags
     network = "eqx.nn.inference_mode(model)"
     forward = [f"return jax.vmap({network})(x)"]
@@ -780,7 +784,7 @@ def frame(parts: Parts) -> list[Section]:
         ]
     predict = {"number": "5" if trained else "4", "forward": forward}
     sections = [
-        common.head(parts, imports, wide if parts.dtype == "float64" else [], first),
+        common.head(parts, imports, constants, first),
         common.load_data(parts),
         Section(
             "network",
@@ -815,6 +819,8 @@ def frame(parts: Parts) -> list[Section]:
         ]
     step = {
         "state": state,
+        "step": "update" if parts.parallel else "train_step",
+        "joint": ["", "", *flax.joint_step(state)] if parts.parallel else [],
         "split": ["key, dropout_key = jax.random.split(key)"] if random else [],
         "gradients": [row[4:] for row in layout(f"    {loss}, grads = ", gradients)],
         "young": YOUNG if stateful else [],
@@ -823,7 +829,7 @@ def frame(parts: Parts) -> list[Section]:
     }
     return [
         *sections,
-        common.batches(),
+        common.batches(parts.parallel),
         Section("train", STEP, step),
         common.train(parts, state=state, functional=True),
         Section("predict", PREDICT, predict),
@@ -861,4 +867,5 @@ backend = Backend(
     },
     helpers={**bare.RESERVED, **dict.fromkeys((*HELPERS, "state", "Stateful"), "")},
     imports=IMPORTS,
+    engine=flax.ENGINE,
 )

@@ -158,7 +158,7 @@ def save_weights(model, path):
 
 STEP = '''
 @eqx.filter_jit
-def train_step($state, x, y):
+def $step($state, x, y):
     """Make one optimizer step on a batch; return the new state and the loss."""
     $split
     $gradients
@@ -167,6 +167,7 @@ def train_step($state, x, y):
     updates, opt_state = optimizer.update(grads, opt_state, params)
     $moved
     return $state, loss
+$joint
 '''
 
 #: Its running statistics are ours but for what it makes of young ones in evaluation.

@@ -1025,7 +1025,8 @@ def _on(
     engine: str,
     env: Env,
     barrier: str = BARRIER,
-    several: Engine | str = "netglot does not write its engine for that yet",
+    *,
+    several: Engine | str,
 ) -> Backend:
     return Backend(
         name=name,
@@ -1089,6 +1090,8 @@ on_tensorflow = _on(
     # Sum by sum would take 1 to 2 % of a short step.
     barrier="__import__('tensorflow').function("
     "lambda: sum(keras.ops.sum(w) for w in model.weights), jit_compile=True)",
+    several="below MultiWorkerMirroredStrategy Keras's train_on_batch fails: it "
+    "averages a loss that is one number along an axis",
 )
 # NPROC is how many threads XLA starts.
 on_jax = _on(

@@ -217,8 +217,8 @@ class Gatekeeper:
 def _own_source() -> str:
     """A hash of what the verdict depends on in netglot itself."""
     root = Path(reference.__file__).parent
-    names = ("reference", "weights", "runtime/team")
-    names += ("check/compare", "check/gate", "check/inputs")
+    inside = ("compare", "gate", "inputs")
+    names = ["reference", "weights", "runtime/team", *(f"check/{n}" for n in inside)]
     texts = b"".join((root / f"{name}.py").read_bytes() for name in names)
     return hashlib.sha256(texts).hexdigest()
 
