@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,54 @@ from netglot.ops import Op, Type
 from netglot.recipe import Initializer, Initializers, Loss, Optimizer, Recipe
 from netglot.source import Expression, Line
 from netglot.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Script:
+    """The language that programs are written in.
+
+    ``name`` is what highlighters call it, ``suffix`` ends the name of a program,
+    ``command`` runs it. ``comment`` begins one. ``keywords`` are no names of variables.
+    ``arrays`` ends the names of the files that its programs read, prepared data and
+    weights. ``first`` is the number of the first class, word or element. ``blocks`` is
+    a pattern of the texts without code: long comments, strings that explain.
+    """
+
+    name: str
+    suffix: str
+    command: str
+    comment: str
+    keywords: frozenset[str]
+    arrays: str = ".npz"
+    first: int = 0
+    blocks: str = ""
+
+
+_LUA = frozenset(
+    (
+        *("and", "break", "do", "else", "elseif", "end", "false", "for", "function"),
+        *("goto", "if", "in", "local", "nil", "not", "or", "repeat", "return", "then"),
+        *("true", "until", "while"),
+    )
+)
+PYTHON = Script(
+    "python",
+    ".py",
+    "python",
+    "#",
+    frozenset(keyword.kwlist),
+    blocks=r'^ *"""(?:.|\n)*?"""\n',
+)
+LUA = Script(
+    "lua",
+    ".lua",
+    "th",
+    "--",
+    _LUA,
+    arrays=".t7",
+    first=1,
+    blocks=r"^--\[\[(?:.|\n)*?\]\]\n",
+)
 
 
 @dataclass(frozen=True)
@@ -263,7 +312,7 @@ class Parts:
 
     @property
     def file(self) -> str:
-        """The program's name without ``.py``."""
+        """The name of the program's file without its suffix."""
         stem = f"{self.workload.name}_{self.backend.name}".replace("-", "_")
         return stem + "_parallel" * self.parallel
 
@@ -309,6 +358,7 @@ class Backend:
     program are their logarithms. ``own_training`` says why its training is no recipe's
     but its own: then what a program computes forward is judged, and it is not raced.
     ``engine`` trains on several processes, or is the reason why none does.
+    ``script`` is the language of its programs.
     """
 
     # facts
@@ -354,6 +404,7 @@ class Backend:
     log_scores: bool = False
     own_training: str = ""
     engine: Engine | str = "netglot does not write its engine for that yet"
+    script: Script = PYTHON
 
 
 @dataclass(frozen=True)
@@ -412,6 +463,7 @@ class Program:
     dtype: str = "float32"
     parallel: bool = False
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    script: Script = PYTHON
 
     @property
     def digest(self) -> str:
@@ -426,6 +478,6 @@ class Program:
     @property
     def code_lines(self) -> int:
         """Number of lines that are neither blank, nor comment, nor docstring."""
-        text = re.sub(r'^ *"""(?:.|\n)*?"""\n', "", self.source, flags=re.MULTILINE)
+        text = re.sub(self.script.blocks, "", self.source, flags=re.MULTILINE)
         rows = (row.strip() for row in text.splitlines())
-        return sum(bool(row) and not row.startswith("#") for row in rows)
+        return sum(bool(r) and not r.startswith(self.script.comment) for r in rows)

@@ -8,7 +8,6 @@ ignores an attribute with a value of its own is a fault, so none is dropped in s
 from __future__ import annotations
 
 import dataclasses
-import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ def emit(
     except Gap as gap:
         raise GapError(backend.name, [str(gap)]) from None
     return Program(
-        f"{parts.file}.py",
+        parts.file + backend.script.suffix,
         workload.name,
         backend.name,
         "".join(line.text + "\n" for _, line in lines),
@@ -132,6 +131,7 @@ def emit(
         settings.dtype,
         settings.parallel,
         tuple((step, tuple(line.node.split())) for step, line in lines),
+        backend.script,
     )
 
 
@@ -270,7 +270,7 @@ class _Writer:
             for value in node.inputs:
                 uses[value] = uses.get(value, 0) + 1
         single = "x" if in_block else self.backend.input
-        taken = self.backend.helpers
+        taken = {*self.backend.helpers, *self.backend.script.keywords}
         names = tuple(_identifier(name, taken) for name, _ in inputs)
         arguments = (single,) if len(inputs) == 1 else names
         kept = set() if in_block or self.backend.input == "x" else set(arguments)
@@ -533,9 +533,9 @@ def _used_next(nodes: Sequence[Node], i: int, uses: Mapping[str, int]) -> bool:
 
 
 def _identifier(name: str, taken: Iterable[str]) -> str:
-    """A name as a variable, other than those of the program's own functions."""
+    """A name as a variable; not that of a function of the program, and no keyword."""
     name = re.sub(r"\W", "_", name)
-    return f"{name}_" if name in taken or keyword.iskeyword(name) else name
+    return f"{name}_" if name in taken else name
 
 
 def _variable(

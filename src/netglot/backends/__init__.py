@@ -32,6 +32,7 @@ _FILES = {
     "dynet": "dynet:backend",
     "caffe2": "caffe2:backend",
     "caffe": "caffe:backend",
+    "torch7": "torch7:backend",
     "theano": "theano:backend",
     "lasagne": "lasagne:backend",
     "pytensor": "pytensor:backend",
