@@ -29,7 +29,7 @@ from netglot.backends import common
 from netglot.emit import function_name
 from netglot.graph import Block, Node, Repeat
 from netglot.graph import Call as BlockCall
-from netglot.source import Line, Statements, inline, squeeze
+from netglot.source import WIDTH, Line, Statements, inline, squeeze
 
 # --- Facts ----------------------------------------------------------------------------
 
@@ -260,11 +260,12 @@ def _both(gates: str) -> tuple[Weight, ...]:
 
 def _softmax(name: str) -> Rule:
     def write(s: Site) -> Any:
+        rank, axis = len(s.inputs[0].axes), _axis(s, s.op.axis)
+        if rank > 2 and axis == rank:
+            return _modules(s, f"nn.Bottle(nn.{name}())")
         # Of two axes it takes the last, of four the second.
-        if (len(s.inputs[0].axes), _axis(s, s.op.axis)) not in ((2, 2), (4, 2)):
-            raise Gap(
-                f"its {name} is over features of N x F or channels of N x C x H x W"
-            )
+        if (rank, axis) not in ((2, 2), (4, 2)):
+            raise Gap(f"its {name} is over the last axis, or the channels of images")
         return _modules(s, _module(name))
 
     return Rule(write)
@@ -416,7 +417,10 @@ def _attribute(name: str, attribute: str, default: Any = None) -> Rule:
 
 
 RULES: dict[type[ops.Op], Rule] = {
-    ops.Dense: Rule(_dense, weights=_kernel("OI")),
+    ops.Dense: Rule(
+        _dense,
+        weights=(Weight("weight", "OI", ("kernel",)), Weight("bias", "O", ("bias",))),
+    ),
     ops.Conv: Rule(_convolution, weights=_kernel("OI")),
     ops.ConvTranspose: Rule(_transposed, weights=_kernel("IO")),
     ops.MaxPool: Rule(_pool("Max")),
@@ -575,6 +579,8 @@ class _Containers:
             for text in texts:
                 loop = _LOOP.fullmatch(text)
                 rows = [f"{name}:add({text})"]
+                if len(rows[0]) > WIDTH - 4:
+                    rows = [f"{name}:add(", f"    {text}", ")"]
                 if loop:
                     add = f"    {name}:add({loop[2]})"
                     rows = [f"for _ = 1, {loop[1]} do", add, "end"]
@@ -609,7 +615,7 @@ class _Containers:
             self._branches += 1
             name = f"branch{self._branches}"
             own = self.sequence(name, value, target, inside)
-            if len(own) == 1:
+            if len(own) == 1 and own[0].text.startswith(f"{name}:add("):
                 self._branches -= 1
                 only = own[0].text.removeprefix(f"{name}:add(").removesuffix(")")
                 table += f":add({only})"
@@ -727,7 +733,7 @@ function build(seed)
 end
 
 
--- The tensors of the network, layer by layer: weights, biases$statistics.
+-- The tensors of each layer: weight, bias$statistics.
 function tensors(model)
     $tensors
 end
@@ -956,21 +962,18 @@ def _initial(parts: Parts) -> list[str]:
     cases: list[tuple[str, list[str]]] = []
     if ops.Embedding in parts.operations:
         cases.append(("nn.LookupTable", [fill("embedding", "layer.weight")]))
-    for kind, name, ins, outs in (
-        (ops.LSTM, "SeqLSTM", "inputsize", "outputsize"),
-        (ops.GRU, "SeqGRU", "inputSize", "outputSize"),
-    ):
+    for kind, name in ((ops.LSTM, "SeqLSTM"), (ops.GRU, "SeqGRU")):
         if kind in parts.operations:
             rows = [
-                f"local inputs, outputs = layer.{ins}, layer.{outs}",
+                f"local outputs = layer.bias:size(1) / {len(kind.gates)}",
+                "local inputs = layer.weight:size(1) - outputs",
                 fill("kernel", "layer.weight:narrow(1, 1, inputs)"),
                 fill("recurrent", "layer.weight:narrow(1, inputs + 1, outputs)"),
                 fill("bias", "layer.bias"),
             ]
             if kind is ops.LSTM:
-                rows.append(
-                    "layer.bias:narrow(1, outputs + 1, outputs):fill(1)  -- forget gate"
-                )
+                rows.append("-- The forget gate.")
+                rows.append("layer.bias:narrow(1, outputs + 1, outputs):fill(1)")
             cases.append((f"nn.{name}", rows))
     if ops.BatchNorm in parts.operations:
         rows = ["layer.weight:fill(1)", "layer.bias:zero()"]
@@ -1049,7 +1052,7 @@ def frame(parts: Parts) -> list[Section]:
         else [],
         "initial": initial,
         "trainer": _trainer(parts),
-        "statistics": ", running means and variances" if statistics else "",
+        "statistics": ", running statistics" if statistics else "",
         "tensors": STATISTICS.strip().split("\n")
         if statistics
         else ["return (model:parameters())"],

@@ -339,6 +339,9 @@ def _stored(
     array = np.asarray(array)
     if array.dtype.kind == "f":
         array = array.astype(program.dtype)
+    elif backend.script.first:
+        # Words and classes, in a language that counts from 1.
+        array = array + backend.script.first
     type_ = program.graph.inputs[0][1] if index == 0 else _output(program)
     if array.ndim != len(type_.axes):
         return array

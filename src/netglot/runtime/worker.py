@@ -346,7 +346,7 @@ class Worker:
             getattr(importlib.import_module(module), function)()
         if request.get("program"):
             begin = CLOCK()
-            self.program = _load_program(request["program"])
+            self.program = _load_program(request["program"], request.get("imports", ()))
             self.phases["import_program"] = CLOCK() - begin
         self.memory.mark()
         return {
@@ -806,8 +806,12 @@ def _load_beside(name, path, folders=None):
     spec.loader.exec_module(module)
 
 
-def _load_program(path):
-    name = os.path.splitext(os.path.basename(path))[0]
+def _load_program(path, imports=()):
+    """The program as a module; of one that is no Python a framework's own loader."""
+    name, suffix = os.path.splitext(os.path.basename(path))
+    loaders = [getattr(sys.modules[i], "load_program", None) for i in imports]
+    if suffix != ".py" and any(loaders):
+        return next(load for load in loaders if load)(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise Mistake("%s is no Python file" % path)
