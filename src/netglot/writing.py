@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from netglot import backends, reference
+from netglot.backend import PYTHON, Program
+from netglot.data import t7
 from netglot.emit import Settings, emit
 from netglot.errors import UserError
 from netglot.recipe import Initializers
@@ -41,37 +43,52 @@ def write(
             )
             weights = reference.initial_weights(program.graph, initializers, seed)
             arrays = to_program(program, weights)
-            weights_path = path.with_name(f"{path.stem}_weights.npz")
-            np.savez(weights_path, **arrays)  # type: ignore[arg-type]
+            suffix = program.script.arrays
+            weights_path = path.with_name(f"{path.stem}_weights{suffix}")
+            if suffix == ".t7":
+                with open(weights_path, "wb") as file:
+                    t7.write(file, list(arrays.values()))
+            else:
+                np.savez(weights_path, **arrays)  # type: ignore[arg-type]
             written += [path, weights_path]
         path = folder / "README.md"
-        path.write_text(_readme(workload, [p.name for p in programs]))
+        path.write_text(_readme(workload, programs))
         written.append(path)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
     return written
 
 
-def _readme(workload: Workload, files: Sequence[str]) -> str:
+def _readme(workload: Workload, programs: Sequence[Program]) -> str:
     data = workload.data
+    kinds = list(dict.fromkeys(program.script.arrays for program in programs))
+    python = kinds == [".npz"]
     lines = [
         f"# {workload.title}",
         "",
         "The data, once (see docs/data.md of netglot for the forms that are read):",
         "",
-        f"    netglot data prepare {data.name} --from FOLDER -o {data.name}.npz",
+        *(
+            f"    netglot data prepare {data.name} --from FOLDER -o {data.name}{kind}"
+            for kind in kinds
+        ),
         "",
-        "Then each program runs by itself; it needs its framework and NumPy:",
+        "Then each program runs by itself; it needs its framework"
+        + (" and NumPy:" if python else ":"),
         "",
     ]
-    for name in files:
-        stem = name.removesuffix(".py")
+    for program in programs:
+        script = program.script
+        stem = program.name.removesuffix(script.suffix)
+        dash = "--" if script is PYTHON else "-"
         lines.append(
-            f"    python {name} --data {data.name}.npz --weights {stem}_weights.npz"
+            f"    {script.command} {program.name} {dash}data {data.name}{script.arrays}"
+            f" {dash}weights {stem}_weights{script.arrays}"
         )
     lines += [
         "",
-        "Without `--weights` a program draws its own initial weights. The files of",
+        f"Without `{'--' if PYTHON in [p.script for p in programs] else '-'}weights` a "
+        "program draws its own initial weights. The files of",
         "weights hold the same numbers for every framework, each in its own layout.",
         "",
     ]

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from netglot.data import sources
+from netglot.data import sources, t7
 from netglot.data.catalogue import Known, known
 from netglot.data.types import DataSet, DataSpec
 from netglot.errors import UserError
@@ -33,8 +33,9 @@ def prepare(spec: DataSpec, source: Path | None, output: Path | None = None) -> 
     `source` is a file or a folder (searched two levels down); None takes the embedded
     digits. The file has x_train, y_train, x_test and y_test: images uint8
     (N, C, H, W), indices int32 (N, T), features float32 (N, F); labels int64 (N,). It
-    goes to `output`, or into the cache; one that was made from the same files (path,
-    size, time of change) and the same `spec` is used again.
+    goes to `output` (a `.t7` is a table of Torch7 with the same tensors), or into the
+    cache; one that was made from the same files (path, size, time of change) and the
+    same `spec` is used again.
 
     UserError for what cannot be found or read, does not fit, or cannot be written.
     """
@@ -42,8 +43,10 @@ def prepare(spec: DataSpec, source: Path | None, output: Path | None = None) -> 
     key = _key(spec, found)
     path = output or cache_folder() / f"{spec.name}-{key[:16]}.npz"
     path = Path(path).absolute()
-    if path.suffix != ".npz":
-        raise UserError(f"{path}: prepared data is an .npz file; name it so.")
+    if path.suffix not in (".npz", ".t7"):
+        raise UserError(
+            f"{path}: prepared data is an .npz file, or a .t7 for Torch7; name it so."
+        )
     ready = _ready(path, key)
     if ready:
         return ready
@@ -58,7 +61,10 @@ def prepare(spec: DataSpec, source: Path | None, output: Path | None = None) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         # The record goes first and comes last: it never describes another file.
         _record(path).unlink(missing_ok=True)
-        _write(path, lambda file: np.savez(file, allow_pickle=False, **contents))
+        if path.suffix == ".t7":
+            _write(path, lambda file: t7.write(file, contents))
+        else:
+            _write(path, lambda file: np.savez(file, allow_pickle=False, **contents))
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         data = DataSet(

@@ -30,10 +30,9 @@ _KINDS = {
 _DTYPES = {kind: np.dtype(name).newbyteorder("<") for name, kind in _KINDS.items()}
 
 
-def write(path: Path, value: Any) -> None:
+def write(file: IO[bytes], value: Any) -> None:
     """Write an object; raises ``TypeError`` for what Torch7 does not have."""
-    with open(path, "wb") as file:
-        _Writer(file).write(value)
+    _Writer(file).write(value)
 
 
 def read(path: Path) -> Any:

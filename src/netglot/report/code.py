@@ -8,12 +8,13 @@ from typing import Any
 LIGHT, DARK = "default", "github-dark"
 
 
-def highlighted(source: str) -> str:
-    """Python as HTML spans, without a surrounding element."""
+def highlighted(source: str, language: str = "python") -> str:
+    """A source as HTML spans, without a surrounding element."""
     from pygments import highlight
-    from pygments.lexers.python import PythonLexer
+    from pygments.lexers import get_lexer_by_name
 
-    return str(highlight(source, PythonLexer(stripnl=False), _formatter(LIGHT)))
+    lexer = get_lexer_by_name(language, stripnl=False)
+    return str(highlight(source, lexer, _formatter(LIGHT)))
 
 
 def style(selector: str = "pre") -> str:

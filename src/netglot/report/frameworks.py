@@ -85,7 +85,7 @@ def _program(backend: Backend) -> Iterator[str]:
         return
     yield f"`netglot show {SHOWN} --in {backend.name}`:"
     yield ""
-    yield "```python"
+    yield f"```{backend.script.name}"
     yield program.source.rstrip()
     yield "```"
 

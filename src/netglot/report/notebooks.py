@@ -6,13 +6,23 @@ import ast
 import re
 from collections.abc import Iterable, Sequence
 
-from netglot.backend import Program
+from netglot.backend import PYTHON, Program
+from netglot.errors import UserError
 
 _STEP = re.compile(r"# (\d+\. .+)")
 
 
 def notebook(program: Program) -> str:
-    """The notebook (nbformat 4) as JSON. It is the same for the same program."""
+    """The notebook (nbformat 4) as JSON. It is the same for the same program.
+
+    Raises ``UserError`` for a program that is no Python.
+    """
+    if program.script is not PYTHON:
+        raise UserError(
+            f"A notebook is of Python, and {program.name} is not: show it as text, or "
+            f"have the file with `netglot write {program.workload} --for "
+            f"{program.backend}`."
+        )
     import nbformat
     from nbformat import v4
 

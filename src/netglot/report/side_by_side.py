@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from netglot.backend import STEPS, Program
+from netglot.backend import PYTHON, STEPS, Program
 from netglot.emit import function_name
 from netglot.errors import UserError, unknown
 from netglot.report import pages
@@ -36,7 +36,7 @@ FORMATS = ("text", "markdown", "html", "ipynb", "py")
 #: A column narrower than this breaks too many lines.
 NARROWEST = 56
 _GAP = " │ "
-_TITLE = re.compile(r"# \d+\. .+")
+_TITLE = re.compile(r"(#|--) \d+\. .+")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,9 @@ def notebook(program: Program) -> str:
 def _sources(programs: Sequence[Program]) -> str:
     if len(programs) == 1:
         return programs[0].source
-    return "\n\n".join(f"# ---- {p.name}\n\n{p.source}" for p in programs)
+    return "\n\n".join(
+        f"{p.script.comment} ---- {p.name}\n\n{p.source}" for p in programs
+    )
 
 
 # --- Alignment ------------------------------------------------------------------------
@@ -133,7 +135,7 @@ def _sources(programs: Sequence[Program]) -> str:
 def pieces(program: Program) -> list[Piece]:
     """The pieces of a program, in order."""
     lines = program.source.splitlines()
-    places = _definitions(program.source)
+    places = _definitions(program)
     blocks = [function_name(block.name) for block in program.graph.blocks()]
     known = _nodes(program)
     found: list[Piece] = []
@@ -216,11 +218,17 @@ def _labels(program: Program) -> Sequence[tuple[str, tuple[str, ...]]]:
     return [(steps.get(number, "main"), ()) for number in range(1, count + 1)]
 
 
-def _definitions(source: str) -> dict[int, str]:
+def _definitions(program: Program) -> dict[int, str]:
     """The top-level function or class that each line is in, its comment included."""
-    lines = source.splitlines()
+    lines = program.source.splitlines()
     found: dict[int, str] = {}
-    for node in ast.parse(source).body:
+    if program.script is not PYTHON:
+        for first, last, name in _functions(lines):
+            while first > 1 and lines[first - 2].startswith(program.script.comment):
+                first -= 1
+            found |= dict.fromkeys(range(first, last + 1), name)
+        return found
+    for node in ast.parse(program.source).body:
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
@@ -229,6 +237,18 @@ def _definitions(source: str) -> dict[int, str]:
         for number in range(first, (node.end_lineno or first) + 1):
             found[number] = node.name
     return found
+
+
+def _functions(lines: Sequence[str]) -> Iterable[tuple[int, int, str]]:
+    """First line, last line and name of each function of Lua that is not indented."""
+    first, name = 0, ""
+    for number, line in enumerate(lines, start=1):
+        head = re.match(r"(?:local )?function (\w+)\(", line)
+        if head:
+            first, name = number, head[1]
+        elif line == "end" and name:
+            yield first, number, name
+            name = ""
 
 
 def _block(definition: str, blocks: Sequence[str]) -> str:
@@ -408,7 +428,7 @@ def _highlighted(program: Program) -> list[Text]:
     """The lines of a program with its syntax in colour."""
     from rich.syntax import Syntax
 
-    syntax = Syntax(program.source, "python", theme="ansi_dark")
+    syntax = Syntax(program.source, program.script.name, theme="ansi_dark")
     lines = syntax.highlight(program.source).split("\n", allow_blank=True)
     return list(lines)[: len(program.source.splitlines())]
 
@@ -497,7 +517,14 @@ def _markdown(programs: Sequence[Program], steps: Sequence[str]) -> str:
         for program in programs:
             code = _step(program, step)
             if code:
-                lines += [f"**{_title(program)}**", "", "```python", code, "```", ""]
+                lines += [
+                    f"**{_title(program)}**",
+                    "",
+                    f"```{program.script.name}",
+                    code,
+                    "```",
+                    "",
+                ]
     return "\n".join(lines)
 
 
@@ -548,7 +575,10 @@ def _html(programs: Sequence[Program], steps: Sequence[str]) -> str:
     from netglot.report.code import highlighted, style
 
     # Highlighted whole, so that strings of several lines keep their colour.
-    lines = [_spans_closed(highlighted(p.source).split("\n")) for p in programs]
+    lines = [
+        _spans_closed(highlighted(p.source, p.script.name).split("\n"))
+        for p in programs
+    ]
     sections: list[dict[str, Any]] = []
     rows = align(programs)
     for step in steps:
