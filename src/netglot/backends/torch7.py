@@ -928,7 +928,10 @@ def _load_data(parts: Parts) -> Section:
         about = f"{what.capitalize()} ({told}{values}) and labels"
     if workload.recipe is None:
         times = [n // m for _, n, m in common._sizes(parts) if n != m]
-        lines = [f"local x = data.x_test:narrow(1, 1, {common.FORWARD}){change}"]
+        lines = [
+            f"local count = math.min({common.FORWARD}, data.x_test:size(1))",
+            f"local x = data.x_test:narrow(1, 1, count){change}",
+        ]
         if times:
             lines += [
                 f"local enlarge = nn.SpatialUpSamplingNearest({times[0]})",
