@@ -1,6 +1,6 @@
 """Torch7: Lua, containers of ``nn``, criteria, closures that ``optim`` calls.
 
-A rule gives the modules of a node, a line each; ``_Containers`` adds them to a
+A rule gives the modules of a node, one on a line; ``_Containers`` adds them to a
 ``Sequential``, and makes a table of branches where a value is read by several.
 """
 
@@ -149,16 +149,18 @@ def _convolution(s: Site) -> Any:
 
 
 def _transposed(s: Site) -> Any:
-    if _kind(s) != "Spatial":
-        raise Gap("its VolumetricFullConvolution is not written")
+    kind, rank = _kind(s), len(s.op.kernel)
     if squeeze(s.op.dilation) != 1 or s.op.groups != 1:
-        raise Gap("its SpatialFullConvolution has no dilation and no groups")
+        raise Gap(f"its {kind}FullConvolution has no dilation and no groups")
+    if kind == "Volumetric" and not s.op.bias:
+        raise Gap("its VolumetricFullConvolution always has a bias")
     given = [_size(s, "C"), s.op.channels, *_window(s)]
     if squeeze(s.op.output_padding) != 0:
-        given = [*given, 1, 1][:6] if len(given) < 6 else given
-        given = [*given, 0, 0][:8] if len(given) < 8 else given
+        # Stride and padding stand before it.
+        missing = 2 + 3 * rank - len(given)
+        given += [1, 1, 1][:rank] * (missing > rank) + [0, 0, 0][:rank] * (missing > 0)
         given += _turned(s.op.output_padding)
-    return _modules(s, _biased(s, _module("SpatialFullConvolution", *given)))
+    return _modules(s, _biased(s, _module(f"{kind}FullConvolution", *given)))
 
 
 def _pool(name: str) -> Any:
@@ -597,7 +599,7 @@ class _Containers:
                 and all(end not in n.outputs for n in before if n is not node)
             ):
                 return node
-        raise Gap("netglot writes containers of nn: chains, branches that meet again")
+        raise Gap("it is no chain of nn's containers: its branches do not meet in one")
 
     def _table(
         self, value: str, node: Node, nodes: Sequence[Node], lines: list[Line]
@@ -610,7 +612,9 @@ class _Containers:
                 continue
             inside = [n for n in _ahead(value, nodes) if _behind(n, target, nodes)]
             if seen & {n.name for n in inside if len(n.outputs) == 1}:
-                raise Gap("netglot writes containers, whose branches share no layers")
+                raise Gap(
+                    "it is no chain of nn's containers: its branches share layers"
+                )
             seen |= {n.name for n in inside}
             self._branches += 1
             name = f"branch{self._branches}"
@@ -652,7 +656,7 @@ def _function(
 ) -> list[str | Line]:
     """A function that makes the network, or a block of it."""
     if len(owner.inputs) != 1 or len(owner.outputs) != 1:
-        raise Gap("netglot writes containers that read one value and give one")
+        raise Gap("a chain of nn's containers reads one value and gives one")
     containers = _Containers(owner.nodes, body)
     variable = "block" if isinstance(owner, Block) else "model"
     (value, _), (end,) = owner.inputs[0], owner.outputs

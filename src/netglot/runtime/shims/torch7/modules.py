@@ -220,9 +220,14 @@ class SpatialFullConvolution(SpatialConvolution):
     transposed = True
 
     def compute(self, x):
+        convolve = {2: F.conv_transpose2d, 3: F.conv_transpose3d}[self.rank]
         bias = self.bias and self.bias.t
-        more = self.more or [0, 0]
-        return F.conv_transpose2d(x, self.weight.t, bias, self.stride, self.pads, more)
+        more = self.more or [0] * self.rank
+        return convolve(x, self.weight.t, bias, self.stride, self.pads, more)
+
+
+class VolumetricFullConvolution(SpatialFullConvolution):
+    rank = 3
 
 
 class SpatialMaxPooling(Module):
