@@ -35,7 +35,7 @@ from netglot.source import WIDTH, Line, Statements, inline, squeeze
 
 ENV = Env(
     python=("3.11",),
-    requirements=("lupa==2.8", "torch==2.13.0", "numpy==2.4.6"),
+    requirements=("torch==2.13.0", "lupa==2.8", "numpy==2.4.6"),
     imports=("torch7",),
     threads=("OMP_NUM_THREADS", "MKL_NUM_THREADS"),
     lock="torch7",
@@ -546,6 +546,10 @@ MISSING: dict[type[ops.Op], str] = {
 # --- Containers -----------------------------------------------------------------------
 
 
+class _Shared(Exception):
+    """Branches that share layers, or that do not meet again."""
+
+
 class _Containers:
     """Writes a graph as containers: chains, and branches that meet again."""
 
@@ -589,6 +593,55 @@ class _Containers:
                 lines += [Line(row, node.name) for row in rows]
         return lines
 
+    def side_by_side(
+        self, name: str, value: str, end: str, nodes: Sequence[Node]
+    ) -> list[Line]:
+        """A ``Sequential`` along which a table holds every value that is still read.
+
+        For branches that share layers.
+        """
+        lines: list[Line] = []
+        live, declared = [value], set[str]()
+
+        def made(variable: str, container: str, added: Sequence[str]) -> list[str]:
+            # Lua has no more than 200 local variables in a function.
+            word = "" if variable in declared else "local "
+            declared.add(variable)
+            rows = (f"{variable}:add({text})" for text in added)
+            return [f"{word}{variable} = nn.{container}()", *rows]
+
+        for i, node in enumerate(nodes):
+            later = {v for n in nodes[i + 1 :] for v in n.inputs} | {end}
+            kept = [v for v in live if v in later]
+            new = [v for v in node.outputs if v in later]
+            if not new:
+                raise Gap("its containers compute no value that nothing reads")
+            self.order.append(node.name)
+            table, rows = [_pick(live, v) for v in kept], list[str]()
+            for number, output in enumerate(new, start=1):
+                step = [_pick(live, v) for v in node.inputs]
+                if len(step) > 1:
+                    step = [f"nn.ConcatTable():add({'):add('.join(step)})"]
+                texts = self._texts[node.name]
+                if len(node.outputs) > 1:
+                    texts = [texts[node.outputs.index(output)]]
+                if any(map(_LOOP.fullmatch, texts)):
+                    raise Gap("beside other values it repeats no block")
+                step = [text for text in (*step, *texts) if text != "nn.Identity()"]
+                if not kept and len(new) == 1:
+                    rows += [f"{name}:add({text})" for text in step]
+                elif len(step) > 1:
+                    branch = f"branch{number}"
+                    rows += made(branch, "Sequential", step)
+                    table.append(branch)
+                else:
+                    table += step or ["nn.Identity()"]
+            if table:
+                rows += [*made("values", "ConcatTable", table), f"{name}:add(values)"]
+            lines += [Line(row, node.name) for row in rows]
+            live = [*kept, *new]
+        return lines
+
     def _meeting(self, value: str, end: str, nodes: Sequence[Node]) -> Node:
         """The first node that everything which reads a value leads to."""
         for node in nodes:
@@ -599,7 +652,7 @@ class _Containers:
                 and all(end not in n.outputs for n in before if n is not node)
             ):
                 return node
-        raise Gap("it is no chain of nn's containers: its branches do not meet in one")
+        raise _Shared
 
     def _table(
         self, value: str, node: Node, nodes: Sequence[Node], lines: list[Line]
@@ -612,9 +665,7 @@ class _Containers:
                 continue
             inside = [n for n in _ahead(value, nodes) if _behind(n, target, nodes)]
             if seen & {n.name for n in inside if len(n.outputs) == 1}:
-                raise Gap(
-                    "it is no chain of nn's containers: its branches share layers"
-                )
+                raise _Shared
             seen |= {n.name for n in inside}
             self._branches += 1
             name = f"branch{self._branches}"
@@ -627,6 +678,12 @@ class _Containers:
                 lines += [Line(f"local {name} = nn.Sequential()", own[0].node), *own]
                 table += f":add({name})"
         return table
+
+
+def _pick(live: Sequence[str], value: str) -> str:
+    """A value out of the table of those that are held; one alone is no table."""
+    single = len(live) == 1
+    return "nn.Identity()" if single else f"nn.SelectTable({live.index(value) + 1})"
 
 
 def _readers(value: str, nodes: Sequence[Node]) -> bool:
@@ -657,10 +714,14 @@ def _function(
     """A function that makes the network, or a block of it."""
     if len(owner.inputs) != 1 or len(owner.outputs) != 1:
         raise Gap("a chain of nn's containers reads one value and gives one")
-    containers = _Containers(owner.nodes, body)
     variable = "block" if isinstance(owner, Block) else "model"
     (value, _), (end,) = owner.inputs[0], owner.outputs
-    lines = containers.sequence(variable, value, end, owner.nodes)
+    containers = _Containers(owner.nodes, body)
+    try:
+        lines = containers.sequence(variable, value, end, owner.nodes)
+    except _Shared:
+        containers = _Containers(owner.nodes, body)
+        lines = containers.side_by_side(variable, value, end, owner.nodes)
     held = set(containers.order)
     if held != {node.name for node in owner.nodes}:
         raise Gap("its containers compute no value that nothing reads")

@@ -419,6 +419,7 @@ _SIMPLE = {
     "Clamp": torch.clamp,
     "MulConstant": lambda x, number: x * number,
     "AddConstant": lambda x, number: x + number,
+    "SelectTable": lambda x, place: x[int(place) - 1],
     "CAddTable": sum,
     "CSubTable": lambda x: x[0] - x[1],
     "CMulTable": lambda x: math.prod(x[1:], start=x[0]),
