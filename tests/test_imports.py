@@ -46,6 +46,7 @@ ELSEWHERE = (
     ROOT / "frontends/watch",
     ROOT / "defaults/probes",
     ROOT / "features/probes",
+    ROOT / "runtime/shims/torch7",
 )
 FRAMEWORKS = {"torch", "jax", "flax", "tensorflow", "keras", "optax", "mxnet"}
 

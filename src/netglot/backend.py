@@ -111,7 +111,8 @@ class Env:
     function (``module:function``) that has to be called between two programs in one
     process.
     ``forward_only`` says why nothing is trained in it, where that is so: programs are
-    written whole, and only what they compute forward is judged there.
+    written whole, and only what they compute forward is judged there. ``untimed`` says
+    why the time that a program takes in it is not the framework's: it is not raced.
     ``lock`` names the list of all pins in ``runtime/locks/`` (``pytorch`` for
     ``pytorch.txt``) that pip is held to; backends that share an environment name the
     same list.
@@ -134,6 +135,7 @@ class Env:
     hurry: Mapping[str, str] = field(default_factory=dict)
     forget: str = ""
     forward_only: str = ""
+    untimed: str = ""
     pip_arguments: tuple[str, ...] = ()
     lock: str = ""
     shims: tuple[Shim, ...] = ()

@@ -51,6 +51,7 @@ ENV = Env(
         "PyTorch stands in for Torch7's modules, forward; only Torch7 itself (th) "
         "trains them"
     ),
+    untimed="what is computed here is PyTorch's: its time would not be Torch7's",
 )
 
 # --- Rules ----------------------------------------------------------------------------

@@ -197,8 +197,9 @@ class _Runner:
         for start in starts:
             self.clean = self.clean and start.verdict.equal
             self.lay_out(start.entry, start.program)
-            if start.verdict.not_here:
-                self.out(start.entry, "not here", start.verdict.not_here)
+            untimed = start.environment.not_timed(start.entry.env)
+            if start.verdict.not_here or untimed:
+                self.out(start.entry, "not here", start.verdict.not_here or untimed)
             else:
                 taking_part.append(start)
         return taking_part

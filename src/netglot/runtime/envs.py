@@ -129,6 +129,10 @@ class Environment:
         """Why nothing is trained in it; "" where it is, as in one of the user's own."""
         return env.forward_only if self.provider == "venv" else ""
 
+    def not_timed(self, env: Env) -> str:
+        """Why nothing is raced in it; "" where it is, as in one of the user's own."""
+        return env.untimed if self.provider == "venv" else ""
+
 
 @dataclass(frozen=True)
 class State:
