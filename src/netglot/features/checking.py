@@ -141,6 +141,20 @@ class Check(object):
             taken.append(time.perf_counter() - begin)
         return min(taken)
 
+    def by_turns(self, functions, rounds=6):
+        """Median seconds of each of some functions that wait for their results.
+
+        They take turns, so that what slows this machine down for a while slows all of
+        them; the first round, which may compile, does not count.
+        """
+        taken = [[] for _ in functions]
+        for _ in range(rounds):
+            for seconds, function in zip(taken, functions):
+                begin = time.perf_counter()
+                function()
+                seconds.append(time.perf_counter() - begin)
+        return [sorted(seconds[1:])[(rounds - 1) // 2] for seconds in taken]
+
     def python(self, source, *arguments, **options):
         """What another process of this interpreter prints; it must end well."""
         (told,) = self.processes(1, source, *arguments, **options)

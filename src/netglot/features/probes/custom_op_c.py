@@ -59,11 +59,41 @@ def _stepped():
 
 POINTS = np.array([-2.0, -0.3, 0.4, 1.5])
 
+
+def as_composed(share):
+    """trained, every weight within 1/200 of its way of the composed form"""
+    return share < 0.005
+
+
 CHECKS = {
     "its value": POINTS * _sigmoid(POINTS),
     "its gradient": _slope(POINTS),
     "a network with it, trained a step": _stepped(),
+    "in mnist-cnn, trained like the composed form": as_composed,
 }
+
+#: Images and labels for the network of mnist-cnn, without its dropout.
+IMAGES = np.random.RandomState(1).rand(16, 28, 28, 1).astype("float32")
+LABELS = np.arange(16) % 10
+
+
+def _alike(check, build, swish, composed):
+    """Trains a network with both forms; by how much its weights then differ.
+
+    ``build(activation)`` makes the network with the same weights each time, and gives a
+    step of training and what lists its weights. The difference is over the way that the
+    weights have gone.
+    """
+    (step, weights), (other, others) = build(swish), build(composed)
+    start = [np.array(w) for w in weights()]
+    mine, its = check.by_turns([step, other])
+    check.note(
+        "a step takes %.2f times that of the composed form (%.0f ms, %.0f ms)"
+        % (mine / its, 1000 * mine, 1000 * its)
+    )
+    pairs = [[np.array(w) for w in each] for each in (weights(), others())]
+    way = max(np.abs(w - w0).max() for w, w0 in zip(pairs[0], start))
+    return max(np.abs(a - b).max() for a, b in zip(*pairs)) / way
 
 
 def _built(check, folder, source, *flags):
@@ -142,8 +172,43 @@ def numpy(check):
         stepped = [w - 0.1 * g for w, g in zip((W1, W2), gradients)]
         return np.concatenate([w.ravel() for w in stepped])
 
+    def network(activation):
+        rng = np.random.RandomState(0)
+        shapes = (3, 3, 1, 32), (3, 3, 32, 64), (9216, 128), (128, 10)
+        weights = [(rng.randn(*s) / 30).astype("float32") for s in shapes]
+        labels = np.eye(10, dtype="float32")[LABELS]
 
-def pytorch(check):
+        def conv(x, w):
+            """The sum of what each of nine places of the kernel sees."""
+            size = x.shape[1] - 2
+            return sum(
+                anp.dot(x[:, a : a + size, b : b + size], w[a, b])
+                for a in range(3)
+                for b in range(3)
+            )
+
+        def loss(weights):
+            w1, w2, w3, w4 = weights
+            x = activation(conv(activation(conv(IMAGES, w1)), w2))
+            x = anp.max(anp.reshape(x, (-1, 12, 2, 12, 2, 64)), axis=(2, 4))
+            x = activation(anp.dot(anp.reshape(x, (-1, 9216)), w3))
+            scores = anp.dot(x, w4)
+            logs = scores - anp.log(anp.sum(anp.exp(scores), axis=1, keepdims=True))
+            return -anp.sum(labels * logs) / len(labels)
+
+        def step():
+            for w, gradient in zip(weights, grad(loss)(weights)):
+                w -= 0.02 * gradient
+
+        return step, lambda: weights
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(check, network, operation[0], lambda x: x / (1 + anp.exp(-x)))
+
+
+def _torch_swish(check):
+    """Builds the operation and registers it with its gradient."""
     import sysconfig
 
     import torch
@@ -154,13 +219,15 @@ def pytorch(check):
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty_like.h>
 
-at::Tensor forward(const at::Tensor& x) {
+at::Tensor forward(const at::Tensor& input) {
+  auto x = input.contiguous();
   auto y = at::empty_like(x);
   swish(x.const_data_ptr<float>(), y.mutable_data_ptr<float>(), x.numel());
   return y;
 }
 
-at::Tensor backward(const at::Tensor& x, const at::Tensor& upstream) {
+at::Tensor backward(const at::Tensor& input, const at::Tensor& up) {
+  auto x = input.contiguous(), upstream = up.contiguous();
   auto g = at::empty_like(x);
   swish_slope(x.const_data_ptr<float>(), upstream.const_data_ptr<float>(),
               g.mutable_data_ptr<float>(), x.numel());
@@ -178,35 +245,41 @@ TORCH_LIBRARY_IMPL(netglot_probe_c, CPU, m) {
 }
 """
 
+    with check.folder() as folder:
+        include = [sysconfig.get_paths()["include"], *cpp_extension.include_paths()]
+        libraries = cpp_extension.library_paths()
+        library = _built(
+            check,
+            folder,
+            source,
+            "-std=c++20",
+            *("-I" + path for path in include),
+            *("-L" + path for path in libraries),
+            "-lc10",
+            "-ltorch_cpu",
+            "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch.compiled_with_cxx11_abi(),
+        )
+        torch.ops.load_library(library)
+
+    def backward(ctx, upstream):
+        x = ctx.saved_tensors[0]
+        return torch.ops.netglot_probe_c.swish_slope(x, upstream)
+
+    def keep(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    torch.library.register_autograd(
+        "netglot_probe_c::swish", backward, setup_context=keep
+    )
+    return torch.ops.netglot_probe_c.swish
+
+
+def pytorch(check):
+    import torch
+
     @check("its value")
     def value():
-        with check.folder() as folder:
-            include = [sysconfig.get_paths()["include"], *cpp_extension.include_paths()]
-            libraries = cpp_extension.library_paths()
-            library = _built(
-                check,
-                folder,
-                source,
-                "-std=c++20",
-                *("-I" + path for path in include),
-                *("-L" + path for path in libraries),
-                "-lc10",
-                "-ltorch_cpu",
-                "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch.compiled_with_cxx11_abi(),
-            )
-            torch.ops.load_library(library)
-
-        def backward(ctx, upstream):
-            x = ctx.saved_tensors[0]
-            return torch.ops.netglot_probe_c.swish_slope(x, upstream.contiguous())
-
-        def keep(ctx, inputs, output):
-            ctx.save_for_backward(*inputs)
-
-        torch.library.register_autograd(
-            "netglot_probe_c::swish", backward, setup_context=keep
-        )
-        return torch.ops.netglot_probe_c.swish(torch.tensor(POINTS).float())
+        return _torch_swish(check)(torch.tensor(POINTS).float())
 
     @check("its gradient")
     def gradient():
@@ -224,8 +297,40 @@ TORCH_LIBRARY_IMPL(netglot_probe_c, CPU, m) {
         optimizer.step()
         return torch.cat([w1.flatten(), w2.flatten()]).detach()
 
+    def network(activation):
+        class Activation(torch.nn.Module):
+            def forward(self, x):
+                return activation(x)
 
-def jax(check):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            *(torch.nn.Conv2d(1, 32, 3), Activation()),
+            *(torch.nn.Conv2d(32, 64, 3), Activation()),
+            *(torch.nn.MaxPool2d(2), torch.nn.Flatten()),
+            *(torch.nn.Linear(9216, 128), Activation(), torch.nn.Linear(128, 10)),
+        )
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+        x, y = torch.tensor(IMAGES).permute(0, 3, 1, 2), torch.tensor(LABELS)
+
+        def step():
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+        return step, lambda: [w.detach() for w in model.parameters()]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(
+            check,
+            network,
+            torch.ops.netglot_probe_c.swish,
+            lambda x: x * torch.sigmoid(x),
+        )
+
+
+def _jax_swish(check):
+    """Builds the operation and registers it with its gradient."""
     import jax
     import jax.numpy as jnp
 
@@ -268,32 +373,75 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
 
     swish.defvjp(forward, backward)
 
+    with check.folder() as folder:
+        include = "-I" + jax.ffi.include_dir()
+        library = ctypes.CDLL(_built(check, folder, source, "-std=c++17", include))
+    for name in ("Swish", "SwishSlope"):
+        target = "netglot_swish" + ("_slope" if "Slope" in name else "")
+        handler = jax.ffi.pycapsule(getattr(library, name))
+        jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    return swish
+
+
+def jax(check):
+    import jax
+    import jax.numpy as jnp
+
+    made = []
+
     @check("its value")
     def value():
-        with check.folder() as folder:
-            include = "-I" + jax.ffi.include_dir()
-            library = ctypes.CDLL(_built(check, folder, source, "-std=c++17", include))
-        for name in ("Swish", "SwishSlope"):
-            target = "netglot_swish" + ("_slope" if "Slope" in name else "")
-            handler = jax.ffi.pycapsule(getattr(library, name))
-            jax.ffi.register_ffi_target(target, handler, platform="cpu")
-        return jax.jit(swish)(jnp.float32(POINTS))
+        made.append(_jax_swish(check))
+        return jax.jit(made[0])(jnp.float32(POINTS))
 
     @check("its gradient")
     def gradient():
-        return jax.jit(jax.grad(lambda x: jnp.sum(swish(x))))(jnp.float32(POINTS))
+        return jax.jit(jax.grad(lambda x: jnp.sum(made[0](x))))(jnp.float32(POINTS))
 
     @check("a network with it, trained a step")
     def trained():
         @jax.jit
         def step(w1, w2):
             def loss(w1, w2):
-                return jnp.mean((swish(X @ w1) @ w2 - Y) ** 2)
+                return jnp.mean((made[0](X @ w1) @ w2 - Y) ** 2)
 
             by_w1, by_w2 = jax.grad(loss, (0, 1))(w1, w2)
             return w1 - 0.1 * by_w1, w2 - 0.1 * by_w2
 
         return jnp.concatenate([w.ravel() for w in step(W1, W2)])
+
+    def network(activation):
+        keys = jax.random.split(jax.random.key(0), 4)
+        shapes = (3, 3, 1, 32), (3, 3, 32, 64), (9216, 128), (128, 10)
+        glorot = jax.nn.initializers.glorot_uniform()
+        now = [[glorot(key, shape) for key, shape in zip(keys, shapes)]]
+
+        def conv(x, w):
+            layout = "NHWC", "HWIO", "NHWC"
+            return jax.lax.conv_general_dilated(
+                x, w, (1, 1), "VALID", dimension_numbers=layout
+            )
+
+        def loss(weights):
+            w1, w2, w3, w4 = weights
+            x = activation(conv(activation(conv(IMAGES, w1)), w2))
+            x = jnp.max(x.reshape(-1, 12, 2, 12, 2, 64), (2, 4))
+            logs = jax.nn.log_softmax(activation(x.reshape(-1, 9216) @ w3) @ w4)
+            return -jnp.mean(logs[jnp.arange(len(LABELS)), LABELS])
+
+        @jax.jit
+        def stepped(weights):
+            gradients = jax.grad(loss)(weights)
+            return [w - 0.02 * g for w, g in zip(weights, gradients)]
+
+        def step():
+            now[0] = jax.block_until_ready(stepped(now[0]))
+
+        return step, lambda: now[0]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(check, network, made[0], lambda x: x * jax.nn.sigmoid(x))
 
 
 #: TensorFlow's form, the same in versions 1 and 2.
@@ -342,30 +490,37 @@ REGISTER_KERNEL_BUILDER(Name("NetglotSwishSlope").Device(DEVICE_CPU), SwishSlope
 """
 
 
+def _tensorflow_swish(check):
+    """Builds the operation and registers it with its gradient."""
+    import tensorflow as tf
+
+    with check.folder() as folder:
+        flags = tf.sysconfig.get_compile_flags() + tf.sysconfig.get_link_flags()
+        source = TENSORFLOW.replace("STATUS_OK", "absl::OkStatus()")
+        loaded = tf.load_op_library(_built(check, folder, source, *flags))
+
+    @tf.RegisterGradient("NetglotSwish")
+    def gradient(op, upstream):
+        return loaded.netglot_swish_slope(op.inputs[0], upstream)
+
+    return loaded.netglot_swish
+
+
 def tensorflow(check):
     import tensorflow as tf
 
-    loaded = []
+    made = []
 
     @check("its value")
     def value():
-        with check.folder() as folder:
-            flags = tf.sysconfig.get_compile_flags() + tf.sysconfig.get_link_flags()
-            source = TENSORFLOW.replace("STATUS_OK", "absl::OkStatus()")
-            library = _built(check, folder, source, *flags)
-            loaded.append(tf.load_op_library(library))
-
-        @tf.RegisterGradient("NetglotSwish")
-        def gradient(op, upstream):
-            return loaded[0].netglot_swish_slope(op.inputs[0], upstream)
-
-        return loaded[0].netglot_swish(tf.constant(POINTS, tf.float32))
+        made.append(_tensorflow_swish(check))
+        return made[0](tf.constant(POINTS, tf.float32))
 
     @check("its gradient")
     def gradient():
         x = tf.Variable(POINTS, dtype=tf.float32)
         with tf.GradientTape() as tape:
-            y = loaded[0].netglot_swish(x)
+            y = made[0](x)
         return tape.gradient(y, x)
 
     @check("a network with it, trained a step")
@@ -376,7 +531,7 @@ def tensorflow(check):
         def step():
             w1, w2 = weights
             with tf.GradientTape() as tape:
-                scores = loaded[0].netglot_swish(X @ w1) @ w2
+                scores = made[0](X @ w1) @ w2
                 loss = tf.reduce_mean((scores - Y) ** 2)
             for w, gradient in zip(weights, tape.gradient(loss, weights)):
                 w.assign_sub(0.1 * gradient)
@@ -384,12 +539,121 @@ def tensorflow(check):
         step()
         return tf.concat([tf.reshape(w, [-1]) for w in weights], 0)
 
+    def network(activation):
+        tf.keras.utils.set_random_seed(0)
+        layers = tf.keras.layers
+        model = tf.keras.Sequential(
+            [
+                layers.Conv2D(32, 3, activation=activation),
+                layers.Conv2D(64, 3, activation=activation),
+                *(layers.MaxPooling2D(), layers.Flatten()),
+                *(layers.Dense(128, activation=activation), layers.Dense(10)),
+            ]
+        )
 
-def keras(check):
-    check.nothing(
-        "Keras has no kernels of its own: an operation in C is one of its engine",
-        "keras.ops.load_library",
-    )
+        @tf.function
+        def step():
+            with tf.GradientTape() as tape:
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                    LABELS, model(IMAGES)
+                )
+                loss = tf.reduce_mean(losses)
+            weights = model.trainable_variables
+            for w, gradient in zip(weights, tape.gradient(loss, weights)):
+                w.assign_sub(0.02 * gradient)
+            return loss
+
+        model(IMAGES)
+        return lambda: step().numpy(), model.get_weights
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(check, network, made[0], lambda x: x * tf.sigmoid(x))
+
+
+def _keras_layer(check, build):
+    """The checks for an operation in C of the engine, made a layer of Keras."""
+    import keras
+
+    how = "an operation of its engine, in a layer: Keras has no kernels of its own"
+    made = []
+
+    class Swish(keras.layers.Layer):
+        def call(self, x):
+            return made[0](x)
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    @check("its value")
+    def value():
+        check.fallback(how)
+        made.append(build(check))
+        return keras.ops.convert_to_numpy(Swish()(POINTS[None]))[0]
+
+    # One step of descent of a weight that is x itself takes its gradient off.
+    @check("its gradient")
+    def gradient():
+        check.fallback(how)
+        start = keras.layers.Dense(4, use_bias=False)
+        model = keras.Sequential([keras.Input((1,)), start, Swish()])
+        total = keras.ops.sum
+        model.compile(keras.optimizers.SGD(1.0), lambda y, scores: total(scores))
+        start.set_weights([POINTS[None]])
+        model.train_on_batch(np.ones((1, 1)), np.zeros((1, 4)))
+        return POINTS - start.get_weights()[0][0]
+
+    @check("a network with it, trained a step")
+    def trained():
+        check.fallback(how)
+        model = keras.Sequential(
+            [
+                keras.Input((2,)),
+                *(keras.layers.Dense(3, use_bias=False), Swish()),
+                keras.layers.Dense(1, use_bias=False),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.set_weights([W1, W2])
+        model.train_on_batch(X, Y)
+        return np.concatenate([w.ravel() for w in model.get_weights()])
+
+    def network(activation):
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                *(layers.Conv2D(32, 3), activation()),
+                *(layers.Conv2D(64, 3), activation()),
+                *(layers.MaxPooling2D(), layers.Flatten()),
+                *(layers.Dense(128), activation(), layers.Dense(10)),
+            ]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.02), loss)
+        return lambda: model.train_on_batch(IMAGES, LABELS), model.get_weights
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        check.fallback(how)
+
+        def composed():
+            return keras.layers.Lambda(lambda x: x * keras.ops.sigmoid(x))
+
+        return _alike(check, network, Swish, composed)
+
+
+def keras_torch(check):
+    _keras_layer(check, _torch_swish)
+
+
+def keras_jax(check):
+    _keras_layer(check, _jax_swish)
+
+
+def keras_tensorflow(check):
+    _keras_layer(check, _tensorflow_swish)
 
 
 def paddle(check):
@@ -460,6 +724,35 @@ PD_BUILD_GRAD_OP(netglot_swish)
         optimizer.step()
         return np.concatenate([w.numpy().ravel() for w in weights])
 
+    def network(activation):
+        class Activation(paddle.nn.Layer):
+            def forward(self, x):
+                return activation(x)
+
+        paddle.seed(0)
+        model = paddle.nn.Sequential(
+            *(paddle.nn.Conv2D(1, 32, 3), Activation()),
+            *(paddle.nn.Conv2D(32, 64, 3), Activation()),
+            *(paddle.nn.MaxPool2D(2), paddle.nn.Flatten()),
+            *(paddle.nn.Linear(9216, 128), Activation(), paddle.nn.Linear(128, 10)),
+        )
+        optimizer = paddle.optimizer.SGD(0.02, model.parameters())
+        x, y = paddle.to_tensor(IMAGES.transpose(0, 3, 1, 2)), paddle.to_tensor(LABELS)
+
+        def step():
+            paddle.nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            optimizer.clear_grad()
+
+        return step, lambda: [w.numpy() for w in model.parameters()]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        composed = paddle.nn.functional.sigmoid
+        return _alike(
+            check, network, loaded[0].netglot_swish, lambda x: x * composed(x)
+        )
+
 
 def mlx(check):
     for name in CHECKS:
@@ -479,7 +772,7 @@ def mlx(check):
             check.no("%s builds nothing here" % nanobind.__name__)
 
 
-def _symbolic(check, library, T, swish):
+def _symbolic(check, library, T, swish, conv2d, sigmoid):
     x = T.matrix("x", dtype="float32")
     points = POINTS.astype("float32")[None]
 
@@ -506,6 +799,32 @@ def _symbolic(check, library, T, swish):
         updates = [(w, w - rate * g) for w, g in zip(weights, gradients)]
         library.function([], [], updates=updates)()
         return np.concatenate([w.get_value().ravel() for w in weights])
+
+    def network(activation):
+        rng = np.random.RandomState(0)
+        shapes = (32, 1, 3, 3), (64, 32, 3, 3), (9216, 128), (128, 10)
+        weights = [
+            library.shared((rng.randn(*shape) / 30).astype("float32"))
+            for shape in shapes
+        ]
+        w1, w2, w3, w4 = weights
+        x = T.as_tensor_variable(IMAGES.transpose(0, 3, 1, 2))
+        x = activation(conv2d(activation(conv2d(x, w1)), w2))
+        x = T.max(x.reshape((-1, 64, 12, 2, 12, 2)), axis=(3, 5))
+        scores = T.dot(activation(T.dot(x.reshape((-1, 9216)), w3)), w4)
+        logs = scores - T.log(T.sum(T.exp(scores), axis=1, keepdims=True))
+        loss = -T.mean(logs[T.arange(16), LABELS])
+        gradients = library.grad(loss, weights)
+        rate = np.float32(0.02)
+        updates = [
+            (w, T.cast(w - rate * g, "float32")) for w, g in zip(weights, gradients)
+        ]
+        step = library.function([], loss, updates=updates)
+        return step, lambda: [w.get_value() for w in weights]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(check, network, swish, lambda x: x * sigmoid(x))
 
 
 def _c_operations(Op, Apply, as_tensor, gradient):
@@ -588,7 +907,7 @@ def theano(check):
     import theano.tensor as T
 
     swish = _c_operations(theano.Op, theano.Apply, T.as_tensor_variable, "grad")
-    _symbolic(check, theano, T, swish)
+    _symbolic(check, theano, T, swish, T.nnet.conv2d, T.nnet.sigmoid)
 
 
 def tensorflow1(check):
@@ -628,6 +947,35 @@ def tensorflow1(check):
             session.run(tf.global_variables_initializer())
             session.run(step)
             return np.concatenate([w.ravel() for w in session.run(weights)])
+
+    def network(activation):
+        start = tf.glorot_uniform_initializer(seed=0)
+        x, y = tf.constant(IMAGES), tf.constant(LABELS)
+        with tf.variable_scope("network", initializer=start):
+            x = tf.layers.conv2d(x, 32, 3, activation=activation)
+            x = tf.layers.conv2d(x, 64, 3, activation=activation)
+            x = tf.layers.flatten(tf.layers.max_pooling2d(x, 2, 2))
+            x = tf.layers.dense(x, 128, activation=activation)
+            scores = tf.layers.dense(x, 10)
+        loss = tf.losses.sparse_softmax_cross_entropy(y, scores)
+        weights = tf.trainable_variables()
+        train = tf.train.GradientDescentOptimizer(0.02).minimize(loss)
+        session = tf.Session()
+        session.run(tf.global_variables_initializer())
+        return lambda: session.run([loss, train]), lambda: session.run(weights)
+
+    def in_a_graph_of_its_own(activation):
+        with tf.Graph().as_default():
+            return network(activation)
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(
+            check,
+            in_a_graph_of_its_own,
+            loaded[0].netglot_swish,
+            lambda x: x * tf.sigmoid(x),
+        )
 
 
 def chainer(check):
@@ -680,6 +1028,30 @@ def chainer(check):
         rule = chainer.optimizers.SGD(0.1).create_update_rule()
         rule.update(w1), rule.update(w2)
         return np.concatenate([w1.array.ravel(), w2.array.ravel()])
+
+    def network(activation):
+        import chainer.links as L
+
+        np.random.seed(0)
+        model = chainer.Sequential(
+            *(L.Convolution2D(1, 32, 3), activation),
+            *(L.Convolution2D(32, 64, 3), activation),
+            *(lambda x: F.max_pooling_2d(x, 2), L.Linear(9216, 128)),
+            *(activation, L.Linear(128, 10)),
+        )
+        optimizer = chainer.optimizers.SGD(0.02).setup(model)
+        x = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
+        y = LABELS.astype("int32")
+
+        def step():
+            optimizer.update(lambda: F.softmax_cross_entropy(model(x), y))
+
+        return step, lambda: [w.array for w in model.params()]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        check.fallback(how)
+        return _alike(check, network, operation[0], lambda x: x * F.sigmoid(x))
 
 
 def mxnet(check):
@@ -766,6 +1138,37 @@ MXReturnValue initialize(int version) { return MX_SUCCESS; }
         for i, w in enumerate(weights):
             optimizer.update(i, w, w.grad, optimizer.create_state(i, w))
         return np.concatenate([w.asnumpy().ravel() for w in weights])
+
+    def network(activation):
+        from mxnet.gluon import nn
+
+        mx.random.seed(0)
+        model = nn.Sequential()
+        model.add(
+            *(nn.Conv2D(32, 3, in_channels=1), nn.Lambda(activation)),
+            *(nn.Conv2D(64, 3, in_channels=32), nn.Lambda(activation)),
+            *(nn.MaxPool2D(2), nn.Flatten()),
+            *(nn.Dense(128, in_units=9216), nn.Lambda(activation)),
+            nn.Dense(10, in_units=128),
+        )
+        model.initialize(mx.init.Xavier())
+        parameters = model.collect_params()
+        trainer = mx.gluon.Trainer(parameters, "sgd", {"learning_rate": 0.02})
+        loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+        x, y = nd.array(IMAGES.transpose(0, 3, 1, 2)), nd.array(LABELS)
+
+        def step():
+            with autograd.record():
+                found = loss(model(x), y)
+            found.backward()
+            trainer.step(len(LABELS))
+            nd.waitall()
+
+        return step, lambda: [w.data().asnumpy() for w in parameters.values()]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(check, network, nd.netglot_swish, lambda x: x * nd.sigmoid(x))
 
 
 def keras2(check):
