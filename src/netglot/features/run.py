@@ -214,6 +214,7 @@ class _Column:
             self.environment,
             log=self.folder / f"{self.name}-{row.name}.log",
             threads=THREADS,
+            pace="judged",
             name=self.name,
         )
         if not probe.alone:
