@@ -100,3 +100,14 @@ def keras(check):
     check.nothing(
         "Keras leaves collectives to its engine", lacks="keras.distribution.all_reduce"
     )
+
+
+def cntk(check):
+    for name in CHECKS:
+
+        @check(name)
+        def collective():
+            check.lacks(
+                "cntk.train.distributed.all_reduce",
+                "its communicator tells ranks and waits; sums are for its learners",
+            )

@@ -375,3 +375,87 @@ def tinygrad(check):
         found = query.scaled_dot_product_attention(k, v, is_causal=True)
         (found * v).sum().backward()
         return query.grad.numpy()
+
+
+def cntk(check):
+    import cntk as C
+
+    by_hand = "times and softmax, the heads beside the batch"
+    names = q, k, v = [C.input_variable((5, 4), needs_gradient=True) for _ in range(3)]
+
+    def attention(causal):
+        scores = C.times_transpose(q, k) / 2
+        if causal:
+            scores = scores + np.where(np.tri(5) > 0, 0, -1e30).astype("float32")
+        return C.times(C.softmax(scores, axis=1), v)
+
+    def fed(*arrays):
+        return {n: np.reshape(a, (-1, 5, 4)) for n, a in zip(names, arrays)}
+
+    @check("one call")
+    def plain():
+        check.fallback(by_hand)
+        check.note("layers.AttentionModel is the additive form, for sequences")
+        return attention(False).eval(fed(Q, K, V)).reshape(Q.shape)
+
+    @check("causal")
+    def causal():
+        check.fallback(by_hand)
+        return attention(True).eval(fed(Q, K, V)).reshape(Q.shape)
+
+    @check("grouped")
+    def grouped():
+        check.fallback(by_hand)
+        pairs = fed(Q, np.repeat(K2, 2, 1), np.repeat(V2, 2, 1))
+        return attention(False).eval(pairs).reshape(Q.shape)
+
+    @check("gradient of the causal")
+    def gradient():
+        check.fallback(by_hand)
+        total = C.reduce_sum(attention(True) * v)
+        return total.grad(fed(Q, K, V), wrt=[q]).reshape(Q.shape)
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    by_hand = "BatchMatMul and Softmax"
+
+    def attention(q, k, v, causal=False, gradient=False):
+        workspace.ResetWorkspace()
+        mask = np.where(np.tri(5) > 0, 0, -1e30).astype("float32")
+        for name, array in (("q", q / 2), ("k", k), ("v", v), ("mask", mask)):
+            workspace.FeedBlob(name, array)
+        net = core.Net("attention")
+        scores = net.BatchMatMul(["q", "k"], 1, trans_b=1)
+        if causal:
+            scores = net.Add([scores, "mask"], 1, broadcast=1)
+        weights = net.Softmax(scores, 1, axis=3)
+        found = net.BatchMatMul([weights, "v"], 1)
+        if not gradient:
+            workspace.RunNetOnce(net)
+            return workspace.FetchBlob(found)
+        total = net.SumElements(net.Mul([found, "v"], 1), 1)
+        gradients = net.AddGradientOperators([total])
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(gradients["q"]) / 2
+
+    @check("one call")
+    def plain():
+        check.fallback(by_hand)
+        return attention(Q, K, V)
+
+    @check("causal")
+    def causal():
+        check.fallback(by_hand)
+        return attention(Q, K, V, causal=True)
+
+    @check("grouped")
+    def grouped():
+        check.fallback(by_hand)
+        return attention(Q, K2.repeat(2, 1), V2.repeat(2, 1))
+
+    @check("gradient of the causal")
+    def gradient():
+        check.fallback(by_hand)
+        return attention(Q, K, V, causal=True, gradient=True)

@@ -739,3 +739,144 @@ def dynet(check):
             return dy.cmult(dy.inputTensor(PICKED), dy.select_rows(x, ROWS))
 
         return gradients([chosen])
+
+
+def cntk(check):
+    import cntk as C
+
+    signs = np.array([1.0, -2.0])
+
+    def gradients(functions):
+        x = C.parameter(init=X, dtype=np.float64)
+        return [C.reduce_sum(f(x)).grad({}, wrt=[x]) for f in functions]
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: C.exp(x) * WEIGHTS,
+                lambda x: C.log(x * x + 1) * WEIGHTS,
+                lambda x: C.tanh(x) * WEIGHTS,
+                lambda x: C.sigmoid(x) * WEIGHTS,
+                lambda x: C.relu(x) * WEIGHTS,
+                lambda x: C.reciprocal(x + 2) * WEIGHTS,
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        def variance(x):
+            return C.reduce_mean(C.square(x - C.reduce_mean(x, axis=1)), axis=1)
+
+        return gradients(
+            [
+                lambda x: C.softmax(x, axis=1) * WEIGHTS,
+                lambda x: C.reduce_max(x, axis=1) * signs[:, None],
+                lambda x: variance(x) * signs[:, None],
+            ]
+        )
+
+    # Only what comes with the batch can be convolved, and in float32 as in float64.
+    @check("products")
+    def products():
+        x = C.parameter(init=X, dtype=np.float64)
+        found = C.reduce_sum(C.times(x, RIGHT) * PRODUCT).grad({}, wrt=[x])
+        image = C.input_variable((1, 2, 3), dtype=np.float64, needs_gradient=True)
+        kernel = C.constant(KERNEL[None, None])
+        convolved = C.convolution(kernel, image, auto_padding=[False])
+        total = C.reduce_sum(convolved * signs)
+        return [found, total.grad({image: X[None, None]}, wrt=[image])[0, 0]]
+
+    @check("chosen rows")
+    def rows():
+        x = C.parameter(init=X, dtype=np.float64)
+        index = C.input_variable((), dtype=np.float64)
+        picked = C.input_variable(3, dtype=np.float64)
+        total = C.reduce_sum(C.gather(x, index) * picked)
+        batch = {index: np.array(ROWS, "float64"), picked: PICKED}
+        return [total.grad(batch, wrt=[x])]
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def gradient(build):
+        """The gradient of the sum of what a function puts into a net."""
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", X.astype("float32"))
+        net = core.Net("function")
+
+        def constant(values):
+            values = np.asarray(values, "float32")
+            return net.GivenTensorFill([], 1, shape=values.shape, values=values.ravel())
+
+        y = build(net, constant)
+        total = net.SumElements(y, "total")
+        gradients = net.AddGradientOperators([total])
+        workspace.RunNetOnce(net)
+        found = gradients["x"]
+        if isinstance(found, core.GradientSlice):
+            dense = np.zeros(X.shape)
+            rows, values = workspace.FetchBlobs([found.indices, found.values])
+            np.add.at(dense, rows, values)
+            return dense
+        return workspace.FetchBlob(found)
+
+    @check("pointwise")
+    def pointwise():
+        def squares(net, constant):
+            one = net.Add([net.Mul(["x", "x"], 1), constant(np.ones((2, 3)))], 1)
+            return net.Mul([net.Log(one, 1), constant(WEIGHTS)], 1)
+
+        def fraction(net, constant):
+            shifted = net.Add(["x", constant(np.full((2, 3), 2))], 1)
+            return net.Div([constant(WEIGHTS), shifted], 1)
+
+        def weighed(kind):
+            return lambda net, constant: net.Mul(
+                [getattr(net, kind)("x", 1), constant(WEIGHTS)], 1
+            )
+
+        kinds = [weighed(kind) for kind in ("Exp", "Tanh", "Sigmoid", "Relu")]
+        return [gradient(f) for f in [kinds[0], squares] + kinds[1:] + [fraction]]
+
+    @check("over an axis")
+    def reductions():
+        signs = np.array([1.0, -2.0])
+
+        def softmax(net, constant):
+            return net.Mul([net.Softmax("x", 1), constant(WEIGHTS)], 1)
+
+        def largest(net, constant):
+            return net.Mul(
+                [net.ReduceBackMax("x", 1, num_reduce_dim=1), constant(signs)], 1
+            )
+
+        def variance(net, constant):
+            mean = net.ReduceBackMean("x", 1, num_reduce_dim=1)
+            distances = net.Sub(["x", mean], 1, broadcast=1, axis=0)
+            found = net.ReduceBackMean(net.Sqr(distances, 1), 1, num_reduce_dim=1)
+            return net.Mul([found, constant(signs)], 1)
+
+        return [gradient(f) for f in (softmax, largest, variance)]
+
+    @check("products")
+    def products():
+        def matrices(net, constant):
+            product = net.MatMul(["x", constant(RIGHT)], 1)
+            return net.Mul([product, constant(PRODUCT)], 1)
+
+        def convolved(net, constant):
+            image, _ = net.Reshape("x", 2, shape=[1, 1, 2, 3])
+            found = net.Conv([image, constant(KERNEL[None, None])], 1, kernel=2)
+            return net.Mul([found, constant([[[[1, -2]]]])], 1)
+
+        return [gradient(matrices), gradient(convolved)]
+
+    @check("chosen rows")
+    def rows():
+        def gathered(net, constant):
+            workspace.FeedBlob("rows", np.array(ROWS, "int32"))
+            return net.Mul([net.Gather(["x", "rows"], 1), constant(PICKED)], 1)
+
+        return [gradient(gathered)]

@@ -412,3 +412,40 @@ def keras2(check):
             folder + "/checkpoint.h5",
         )
     _compared(check, found)
+
+
+def cntk(check):
+    import cntk as C
+
+    source = """
+import cntk as C
+import numpy as np
+
+def trainer_of(start):
+    w, x = C.parameter(init=start), C.input_variable(())
+    loss = C.reduce_sum(C.square(w)) / 2 + 0 * x
+    learner = C.momentum_sgd(
+        [w], 0.1, 0.9, unit_gain=False, minibatch_size=C.learners.IGNORE
+    )
+    return w, C.Trainer(loss, loss, [learner]), {x: np.zeros(1, "float32")}
+"""
+    names = {}
+    exec(source, names)
+    assert C
+    _, trainer, batch = names["trainer_of"](W)
+    trainer.train_minibatch(batch)
+    with check.folder() as folder:
+        trainer.save_checkpoint(folder + "/checkpoint")
+        found = check.python(
+            source
+            + """
+import sys
+w, trainer, batch = trainer_of(np.zeros(2, "float32"))
+trainer.restore_from_checkpoint(sys.argv[1] + "/checkpoint")
+print(*w.value)
+trainer.train_minibatch(batch)
+print(*w.value)
+""",
+            folder,
+        )
+    _compared(check, found)

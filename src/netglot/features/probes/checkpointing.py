@@ -385,3 +385,16 @@ def dynet(check):
 
 def keras2(check):
     check.nothing("Keras 2 keeps what its engine keeps", "keras.backend.recompute_grad")
+
+
+def cntk(check):
+    check.nothing(
+        "every value of a graph is kept for its way back", "cntk.Function.recompute"
+    )
+
+
+def caffe2(check):
+    check.nothing(
+        "memory is shared by memonger, and nothing computed again",
+        "caffe2.python.memonger.recompute",
+    )

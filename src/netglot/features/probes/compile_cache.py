@@ -204,3 +204,17 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet compiles nothing", "dynet.compile")
+
+
+def cntk(check):
+    check.nothing(
+        "a graph is interpreted by nodes that are compiled already",
+        "cntk.Function.compile",
+    )
+
+
+def caffe2(check):
+    check.nothing(
+        "operators are compiled already, a net is a list of them",
+        "caffe2.python.workspace.CompileNet",
+    )

@@ -357,3 +357,70 @@ def keras2_tensorflow(check):
     @check("runs of Python in the second and third")
     def later():
         return len(runs)
+
+
+def cntk(check):
+    import cntk as C
+
+    runs = []
+    x, y = C.input_variable(2, dtype=np.float64), C.input_variable((), dtype=np.float64)
+
+    def trainer_of(w):
+        runs.append(1)
+        scores = C.tanh(C.reduce_sum(x * w))
+        learner = C.momentum_sgd(
+            [w], RATE, MOMENTUM, unit_gain=False, minibatch_size=len(X)
+        )
+        return C.Trainer(scores, C.square(scores - y), [learner])
+
+    @check("weights after three steps")
+    def weights():
+        w = C.parameter(init=W, dtype=np.float64)
+        trainer = trainer_of(w)
+        for _ in range(STEPS):
+            trainer.train_minibatch({x: X, y: Y})
+        return w.value
+
+    @check("runs of Python in the second and third")
+    def later():
+        return len(runs) - 1
+
+
+def caffe2(check):
+    from caffe2.python import model_helper, optimizer, workspace
+
+    runs = []
+
+    def step():
+        runs.append(1)
+        model = model_helper.ModelHelper("model")
+        w = model.create_param(
+            "w",
+            W.shape,
+            initializer=_given(W),
+        )
+        products = model.net.ReduceBackSum(model.net.Mul(["x", w], 1, broadcast=1), 1)
+        errors = model.net.Sub([model.net.Tanh(products, 1), "y"], 1)
+        loss = model.net.AveragedLoss(model.net.Sqr(errors, 1), "loss")
+        model.AddGradientOperators([loss])
+        optimizer.build_sgd(model, RATE, policy="fixed", momentum=MOMENTUM, nesterov=0)
+        return model
+
+    def _given(values):
+        from caffe2.python.modeling.initializers import Initializer
+
+        return Initializer("GivenTensorFill", values=values.astype("float32"))
+
+    @check("weights after three steps")
+    def weights():
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", X.astype("float32"))
+        workspace.FeedBlob("y", Y.astype("float32"))
+        model = step()
+        workspace.RunNetOnce(model.param_init_net)
+        workspace.CreateNet(model.net)
+        for _ in range(STEPS):
+            workspace.RunNet(model.net)
+        return workspace.FetchBlob("w")
+
+    check("runs of Python in the second and third")(lambda: len(runs) - 1)

@@ -5,8 +5,9 @@ inside a compiled function, and is there a gradient through it?
 """
 
 CHECKS = {
-    "an if that looks at a value": [2.0, -2.0],
-    "a compiled if": [2.0, -2.0],
+    # Twice x where that is positive, else twice its cube; the other way: 16 and -4.
+    "an if that looks at a value": [4.0, -16.0],
+    "a compiled if": [4.0, -16.0],
     # Doubled until it exceeds 100: 3 -> 192 in six turns, 30 -> 120 in two.
     "a compiled loop of unknown length": [192.0, 120.0],
     "its gradient": [64.0, 4.0],
@@ -26,7 +27,7 @@ def numpy(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [flipped(1.0), flipped(-1.0)]
+        return [flipped(2.0), flipped(-2.0)]
 
     @check("a compiled if")
     def compiled():
@@ -50,7 +51,7 @@ def pytorch(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [flipped(torch.tensor(v)).item() for v in (1.0, -1.0)]
+        return [flipped(torch.tensor(v)).item() for v in (2.0, -2.0)]
 
     @torch.compile(backend="eager", fullgraph=True)
     def chosen(x):
@@ -58,7 +59,7 @@ def pytorch(check):
 
     @check("a compiled if")
     def compiled():
-        return [chosen(torch.tensor(v)).item() for v in (1.0, -1.0)]
+        return [chosen(torch.tensor(v)).item() for v in (2.0, -2.0)]
 
     @torch.jit.script
     def doubled(x: torch.Tensor) -> torch.Tensor:
@@ -87,7 +88,7 @@ def jax(check):
     @check("an if that looks at a value")
     def branch():
         return [
-            float(2 * x if x > 0 else 2 * x**3) for x in map(jax.numpy.float32, (1, -1))
+            float(2 * x if x > 0 else 2 * x**3) for x in map(jax.numpy.float32, (2, -2))
         ]
 
     @jax.jit
@@ -96,7 +97,7 @@ def jax(check):
 
     @check("a compiled if")
     def compiled():
-        return [float(chosen(1.0)), float(chosen(-1.0))]
+        return [float(chosen(2.0)), float(chosen(-2.0))]
 
     @jax.jit
     def doubled(x):
@@ -125,13 +126,13 @@ def tensorflow(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [float(flipped(tf.constant(v))) for v in (1.0, -1.0)]
+        return [float(flipped(tf.constant(v))) for v in (2.0, -2.0)]
 
     compiled_flipped = tf.function(flipped)
 
     @check("a compiled if")
     def compiled():
-        return [float(compiled_flipped(tf.constant(v))) for v in (1.0, -1.0)]
+        return [float(compiled_flipped(tf.constant(v))) for v in (2.0, -2.0)]
 
     @tf.function
     def doubled(x):
@@ -165,7 +166,7 @@ def keras(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [float(flipped(ops.convert_to_tensor(v))) for v in (1.0, -1.0)]
+        return [float(flipped(ops.convert_to_tensor(v))) for v in (2.0, -2.0)]
 
     class Flipped(keras.layers.Layer):
         def call(self, x):
@@ -176,7 +177,7 @@ def keras(check):
     def compiled():
         model = keras.Sequential([keras.Input((1,)), Flipped()])
         model.compile()
-        return [model.predict_on_batch(np.array([[v]])).item() for v in (1.0, -1.0)]
+        return [model.predict_on_batch(np.array([[v]])).item() for v in (2.0, -2.0)]
 
     def doubled(x):
         return ops.while_loop(lambda x: ops.sum(x) < 100, lambda x: (2 * x,), (x,))[0]
@@ -239,12 +240,12 @@ def paddle(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [flipped(paddle.to_tensor(v)).item() for v in (1.0, -1.0)]
+        return [flipped(paddle.to_tensor(v)).item() for v in (2.0, -2.0)]
 
     @check("a compiled if")
     def compiled():
         function = paddle.jit.to_static(flipped, full_graph=True)
-        return [function(paddle.to_tensor(v)).item() for v in (1.0, -1.0)]
+        return [function(paddle.to_tensor(v)).item() for v in (2.0, -2.0)]
 
     looped = paddle.jit.to_static(doubled, full_graph=True)
 
@@ -276,13 +277,13 @@ def mlx(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [flipped(mx.array(v)).item() for v in (1.0, -1.0)]
+        return [flipped(mx.array(v)).item() for v in (2.0, -2.0)]
 
     # A compiled function is traced: there is nothing to look at.
     @check("a compiled if", refused_by=(ValueError, RuntimeError))
     def compiled():
         function = mx.compile(flipped)
-        return [function(mx.array(v)).item() for v in (1.0, -1.0)]
+        return [function(mx.array(v)).item() for v in (2.0, -2.0)]
 
     @check("a compiled loop of unknown length", refused_by=(ValueError, RuntimeError))
     def loop():
@@ -308,7 +309,7 @@ def _symbolic(check, library, T, ifelse, loop_of):
     def compiled():
         chosen = ifelse(T.gt(x, 0), 2 * x, 2 * x**3)
         function = library.function([x], chosen, mode="FAST_COMPILE")
-        return [float(function(v)) for v in (1.0, -1.0)]
+        return [float(function(v)) for v in (2.0, -2.0)]
 
     doubled, updates = loop_of(x)
 
@@ -373,7 +374,7 @@ def tensorflow1(check):
 
     @check("a compiled if")
     def compiled():
-        return run(tf.cond(x > 0, lambda: 2 * x, lambda: 2 * x**3), (1.0, -1.0))
+        return run(tf.cond(x > 0, lambda: 2 * x, lambda: 2 * x**3), (2.0, -2.0))
 
     doubled = tf.while_loop(lambda x: x < 100, lambda x: 2 * x, [x])
 
@@ -401,7 +402,7 @@ def chainer(check):
     @check("an if that looks at a value")
     def branch():
         return [
-            float(flipped(chainer.Variable(np.array(v))).array) for v in (1.0, -1.0)
+            float(flipped(chainer.Variable(np.array(v))).array) for v in (2.0, -2.0)
         ]
 
     @check("a compiled if")
@@ -432,7 +433,7 @@ def mxnet(check):
 
     @check("an if that looks at a value")
     def branch():
-        return [flipped(nd.array([v])).asscalar() for v in (1.0, -1.0)]
+        return [flipped(nd.array([v])).asscalar() for v in (2.0, -2.0)]
 
     class Flipped(mx.gluon.HybridBlock):
         def hybrid_forward(self, F, x):
@@ -442,7 +443,7 @@ def mxnet(check):
     def compiled():
         block = Flipped()
         block.hybridize()
-        return [block(nd.array([v])).asscalar() for v in (1.0, -1.0)]
+        return [block(nd.array([v])).asscalar() for v in (2.0, -2.0)]
 
     class Doubled(mx.gluon.HybridBlock):
         def hybrid_forward(self, F, x):
@@ -490,7 +491,7 @@ def dynet(check):
     @check("an if that looks at a value")
     def branch():
         dy.renew_cg()
-        return [flipped(dy.scalarInput(v)).value() for v in (1.0, -1.0)]
+        return [flipped(dy.scalarInput(v)).value() for v in (2.0, -2.0)]
 
     @check("a compiled if")
     def compiled():
@@ -523,7 +524,7 @@ def keras2_tensorflow(check):
     def branch():
         x = K.placeholder((1,))
         y = 2 * x if x > 0 else 2 * x**3
-        return [K.function([x], [y])([np.array([v])])[0].item() for v in (1.0, -1.0)]
+        return [K.function([x], [y])([np.array([v])])[0].item() for v in (2.0, -2.0)]
 
     @check("a compiled if")
     def compiled():
@@ -535,7 +536,7 @@ def keras2_tensorflow(check):
         model = keras.models.Model(
             x, keras.layers.Lambda(flipped, output_shape=(1,))(x)
         )
-        return [model.predict_on_batch(np.array([[v]])).item() for v in (1.0, -1.0)]
+        return [model.predict_on_batch(np.array([[v]])).item() for v in (2.0, -2.0)]
 
     @check("a compiled loop of unknown length")
     def loop():
@@ -544,3 +545,115 @@ def keras2_tensorflow(check):
     @check("its gradient")
     def gradient():
         check.lacks("keras.backend.while_loop", "K.rnn and K.foldl have known lengths")
+
+
+def cntk(check):
+    import cntk as C
+    import numpy as np
+
+    # A symbol has no value: Python's if has nothing to look at.
+    @check("an if that looks at a value", refused_by=(TypeError,))
+    def branch():
+        x = C.input_variable(())
+        return 2 * x if x > 0 else 2 * x * x * x
+
+    @check("a compiled if")
+    def compiled():
+        check.note("element_select computes both branches")
+        x = C.input_variable(())
+        chosen = C.element_select(C.greater(x, 0), 2 * x, 2 * x * x * x)
+        return [float(chosen.eval({x: np.float32([v])})) for v in (2, -2)]
+
+    # UnfoldFrom makes a sequence step by step until a value says stop.
+    def doubled(start):
+        generator = C.layers.UnfoldFrom(
+            lambda x: 2 * x,
+            until_predicate=lambda x: C.greater_equal(x, 100),
+            length_increase=20,
+        )
+        axis = C.sequence.input_variable(())
+        return axis, C.sequence.last(
+            generator(start, C.sequence.broadcast_as(start, axis))
+        )
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        start = C.input_variable(())
+        axis, end = doubled(start)
+        feed = [np.zeros((20,), "float32")]
+        return [float(end.eval({start: np.float32([v]), axis: feed})) for v in (3, 30)]
+
+    @check("its gradient")
+    def gradient():
+        start = C.input_variable((), needs_gradient=True)
+        axis, end = doubled(start)
+        feed = [np.zeros((20,), "float32")]
+        return [
+            float(end.grad({start: np.float32([v]), axis: feed}, wrt=[start]))
+            for v in (3, 30)
+        ]
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+    from caffe2.python.net_builder import NetBuilder, ops
+
+    # A blob is a name: Python's if takes that for true.
+    @check("an if that looks at a value")
+    def branch():
+        found = []
+        for value in (2.0, -2.0):
+            net = core.Net("branch")
+            workspace.FeedBlob("x", np.float32([value]))
+            workspace.FeedBlob("zero", np.zeros(1, "float32"))
+            if net.GT(["x", "zero"], "positive"):
+                y = net.Scale("x", "y", scale=2.0)
+            else:
+                y = net.Scale(net.Cube("x", "cube"), "y", scale=2.0)
+            workspace.RunNetOnce(net)
+            found.append(float(workspace.FetchBlob(y)[0]))
+        return found
+
+    @check("a compiled if")
+    def compiled():
+        found = []
+        for value in (2.0, -2.0):
+            workspace.ResetWorkspace()
+            with NetBuilder(_use_control_ops=True) as builder:
+                x = ops.Const(value)
+                y = ops.Const(0.0, blob_out="y")
+                with ops.IfNet(ops.GT([x, ops.Const(0.0)])):
+                    ops.Scale(x, y, scale=2.0)
+                with ops.Else():
+                    ops.Scale(ops.Cube(x), y, scale=2.0)
+            net = builder.get()[0]
+            workspace.RunNetOnce(net)
+            found.append(float(workspace.FetchBlob("y")))
+        return found
+
+    def doubled(value, differentiated=False):
+        workspace.ResetWorkspace()
+        with NetBuilder(_use_control_ops=True) as builder:
+            ops.Const(value, blob_out="start")
+            ops.Copy("start", "y")
+            with ops.WhileNet():
+                with ops.Condition():
+                    ops.LT(["y", ops.Const(100.0)])
+                ops.Scale("y", "y", scale=2.0)
+        net = builder.get()[0]
+        if differentiated:
+            workspace.RunNetOnce(net)
+            gradients = net.AddGradientOperators(["y"])
+            workspace.RunNetOnce(net)
+            return float(workspace.FetchBlob(gradients["start"]))
+        workspace.RunNetOnce(net)
+        return float(workspace.FetchBlob("y"))
+
+    @check("a compiled loop of unknown length")
+    def loop():
+        return [doubled(3.0), doubled(30.0)]
+
+    @check("its gradient")
+    def gradient():
+        return [doubled(3.0, True), doubled(30.0, True)]

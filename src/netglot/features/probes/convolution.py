@@ -379,3 +379,63 @@ def tinygrad(check):
         def gradient():
             (found * Tensor(loss)).sum().backward()
             return k.grad.numpy()
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.input_variable(X.shape[1:])
+
+    cases = {name: case for name, case, _ in _CASES}
+
+    def convolved(name):
+        kernel, groups, dilation, stride = cases[name]
+        w = C.parameter(init=kernel)
+        y = C.convolution(
+            w,
+            x,
+            strides=(stride, stride),
+            dilation=(dilation, dilation),
+            groups=groups,
+            auto_padding=[False, False, False],
+        )
+        return w, y
+
+    for name, _, loss in _CASES:
+
+        @check(name, refused_by=(RuntimeError, ValueError))
+        def value(name=name):
+            return convolved(name)[1].eval({x: X})
+
+        @check("gradient of the " + name, refused_by=(RuntimeError, ValueError))
+        def gradient(name=name, loss=loss):
+            w, y = convolved(name)
+            y.eval({x: X})
+            weights = C.input_variable(loss.shape[1:])
+            return C.reduce_sum(y * weights).grad({x: X, weights: loss}, wrt=[w])
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def convolved(case, loss=None):
+        kernel, groups, dilation, stride = case
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", X)
+        workspace.FeedBlob("w", kernel)
+        net = core.Net("convolution")
+        y = net.Conv(
+            ["x", "w"], "y", kernel=3, group=groups, dilation=dilation, stride=stride
+        )
+        if loss is None:
+            workspace.RunNetOnce(net)
+            return workspace.FetchBlob(y)
+        workspace.FeedBlob("weights", loss)
+        total = net.SumElements(net.Mul([y, "weights"], "weighed"), "total")
+        gradients = net.AddGradientOperators([total])
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(gradients["w"])
+
+    for name, case, loss in _CASES:
+        check(name)(lambda: convolved(case))
+        check("gradient of the " + name)(lambda: convolved(case, loss))

@@ -139,3 +139,31 @@ def tinygrad(check):
         if "CUDA" not in Device.get_available_devices():
             check.not_here("a GPU, or CUDA: it is used without being built in")
         return (Tensor(A, device="CUDA") @ Tensor(V, device="CUDA")).numpy()
+
+
+def cntk(check):
+    import cntk as C
+
+    @check("a product on a GPU")
+    def product():
+        gpus = [d for d in C.device.all_devices() if d.type() == C.DeviceKind.GPU]
+        if not gpus:
+            check.not_here("a GPU; cntk is the build without CUDA, cntk-gpu the other")
+        v = C.input_variable(3)
+        return C.times(C.constant(A), v).eval({v: V[None]}, device=gpus[0])[0]
+
+
+def caffe2(check):
+    from caffe2.proto import caffe2_pb2
+    from caffe2.python import core, workspace
+
+    @check("a product on a GPU")
+    def product():
+        if not workspace.NumCudaDevices():
+            built = "with" if workspace.has_cuda_support else "without"
+            check.not_here("a GPU; this build is %s CUDA" % built)
+        with core.DeviceScope(core.DeviceOption(caffe2_pb2.CUDA, 0)):
+            workspace.FeedBlob("a", A)
+            workspace.FeedBlob("v", V[:, None])
+            workspace.RunOperatorOnce(core.CreateOperator("MatMul", ["a", "v"], "y"))
+        return workspace.FetchBlob("y")[:, 0]

@@ -422,3 +422,72 @@ def keras2(check):
     check.nothing(
         "Keras 2 leaves gradients to its engine", "keras.backend.custom_gradient"
     )
+
+
+def cntk(check):
+    import cntk as C
+    from cntk.ops.functions import UserFunction
+
+    class Swish(UserFunction):
+        def infer_outputs(self):
+            x = self.inputs[0]
+            return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+        def forward(self, x, device=None, outputs_to_retain=None):
+            return x, _swish(x)
+
+        def backward(self, x, upstream):
+            return upstream * _clipped(x)
+
+    x = C.input_variable(4, needs_gradient=True)
+    points = {x: X[None].astype("float32")}
+
+    def swish(x):
+        return C.user_function(Swish([x]))
+
+    @check("its value")
+    def value():
+        return swish(x).eval(points)[0]
+
+    @check("its gradient is the written one")
+    def gradient():
+        return swish(x).grad(points, wrt=[x])[0]
+
+    @check("inside a longer function")
+    def inside():
+        longer = C.exp(swish(2 * x)) / 10
+        return longer.grad(points, wrt=[x])[0]
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def forward(inputs, outputs):
+        outputs[0].feed(_swish(inputs[0].data))
+
+    def backward(inputs, outputs):
+        x, _, upstream = (blob.data for blob in inputs)
+        outputs[0].feed(upstream * _clipped(x))
+
+    def run(build):
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", X.astype("float32"))
+        net = core.Net("function")
+        y = build(net)
+        gradients = net.AddGradientOperators([net.SumElements(y, "total")])
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(y), workspace.FetchBlob(gradients["x"])
+
+    def swish(net, x="x"):
+        return net.Python(forward, backward)([x], ["swish"])
+
+    check("its value")(lambda: run(swish)[0])
+    check("its gradient is the written one")(lambda: run(swish)[1])
+
+    @check("inside a longer function")
+    def inside():
+        def longer(net):
+            y = net.Exp(swish(net, net.Scale("x", "twice", scale=2.0)), "exp")
+            return net.Scale(y, "tenth", scale=0.1)
+
+        return run(longer)[1]

@@ -1176,3 +1176,84 @@ def keras2(check):
         "Keras 2 has no kernels of its own: an operation in C is one of its engine",
         "keras.backend.load_library",
     )
+
+
+def cntk(check):
+    import cntk as C
+    from cntk.ops.functions import UserFunction
+
+    made = []
+    how = "by ctypes, in a UserFunction: the wheel has no headers for a native one"
+
+    class Swish(UserFunction):
+        def infer_outputs(self):
+            x = self.inputs[0]
+            return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+        def forward(self, x, device=None, outputs_to_retain=None):
+            y = np.empty_like(x)
+            made[0].swish_f(x, y, x.size)
+            return x, y
+
+        def backward(self, x, upstream):
+            g = np.empty_like(x)
+            made[0].swish_slope_f(x, np.ascontiguousarray(upstream), g, x.size)
+            return g
+
+    def swish(x):
+        return C.user_function(Swish([x]))
+
+    x = C.input_variable(4, needs_gradient=True)
+    points = {x: POINTS[None].astype("float32")}
+
+    @check("its value")
+    def value():
+        check.fallback(how)
+        with check.folder() as folder:
+            library = ctypes.CDLL(_built(check, folder, PLAIN))
+        array = np.ctypeslib.ndpointer("float32", flags="C_CONTIGUOUS")
+        library.swish_f.argtypes = [array, array, ctypes.c_int64]
+        library.swish_slope_f.argtypes = [array, array, array, ctypes.c_int64]
+        made.append(library)
+        return swish(x).eval(points)[0]
+
+    @check("its gradient")
+    def gradient():
+        check.fallback(how)
+        return swish(x).grad(points, wrt=[x])[0]
+
+    @check("a network with it, trained a step")
+    def trained():
+        check.fallback(how)
+        x, y = C.input_variable(2), C.input_variable(1)
+        weights = [C.parameter(init=w.astype("float32")) for w in (W1, W2)]
+        scores = C.times(swish(C.times(x, weights[0])), weights[1])
+        learner = C.sgd(weights, 0.1, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(scores, C.squared_error(scores, y), [learner])
+        trainer.train_minibatch({x: X.astype("float32"), y: Y.astype("float32")})
+        return np.concatenate([w.value.ravel() for w in weights])
+
+    def network(activation):
+        from cntk.layers import Convolution2D, Dense, MaxPooling
+
+        start = C.glorot_uniform(seed=1)
+        x, y = C.input_variable((1, 28, 28)), C.input_variable(())
+        hidden = activation(Convolution2D((3, 3), 32, init=start)(x))
+        hidden = activation(Convolution2D((3, 3), 64, init=start)(hidden))
+        hidden = activation(Dense(128, init=start)(MaxPooling((2, 2), 2)(hidden)))
+        model = Dense(10, init=start)(hidden)
+        loss = C.cross_entropy_with_softmax(model, C.one_hot(y, 10))
+        learner = C.sgd(model.parameters, 0.02, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(model, loss, [learner])
+        images = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
+        batch = {x: images, y: LABELS.astype("float32")}
+
+        def step():
+            trainer.train_minibatch(batch)
+
+        return step, lambda: [w.value for w in model.parameters]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        check.fallback(how)
+        return _alike(check, network, swish, lambda x: x * C.sigmoid(x))

@@ -911,3 +911,161 @@ def mxnet(check):
 
 def dynet(check):
     check.nothing("DyNet's nodes are C++; none is written in Python", "dynet.Node")
+
+
+def cntk(check):
+    import cntk as C
+    from cntk.ops.functions import UserFunction
+
+    class Swish(UserFunction):
+        def infer_outputs(self):
+            x = self.inputs[0]
+            return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+        def forward(self, x, device=None, outputs_to_retain=None):
+            return x, x * _sigmoid(x)
+
+        def backward(self, x, upstream):
+            return upstream * _slope(x)
+
+    def swish(x):
+        return C.user_function(Swish([x]))
+
+    _cntk(check, C, swish)
+
+
+def _cntk(check, C, swish):
+    x = C.input_variable(4, needs_gradient=True)
+    points = {x: POINTS[None].astype("float32")}
+
+    @check("its value")
+    def value():
+        return swish(x).eval(points)[0]
+
+    @check("its gradient")
+    def gradient():
+        return swish(x).grad(points, wrt=[x])[0]
+
+    @check("a network with it, trained a step")
+    def trained():
+        x, y = C.input_variable(2), C.input_variable(1)
+        weights = [C.parameter(init=w.astype("float32")) for w in (W1, W2)]
+        scores = C.times(swish(C.times(x, weights[0])), weights[1])
+        learner = C.sgd(weights, 0.1, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(scores, C.squared_error(scores, y), [learner])
+        trainer.train_minibatch({x: X.astype("float32"), y: Y.astype("float32")})
+        return np.concatenate([w.value.ravel() for w in weights])
+
+    def network(activation):
+        from cntk.layers import Convolution2D, Dense, MaxPooling
+
+        start = C.glorot_uniform(seed=1)
+        x, y = C.input_variable((1, 28, 28)), C.input_variable(())
+        hidden = activation(Convolution2D((3, 3), 32, init=start)(x))
+        hidden = activation(Convolution2D((3, 3), 64, init=start)(hidden))
+        hidden = activation(Dense(128, init=start)(MaxPooling((2, 2), 2)(hidden)))
+        model = Dense(10, init=start)(hidden)
+        loss = C.cross_entropy_with_softmax(model, C.one_hot(y, 10))
+        learner = C.sgd(model.parameters, 0.02, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(model, loss, [learner])
+        images = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
+        batch = {x: images, y: LABELS.astype("float32")}
+
+        def step():
+            trainer.train_minibatch(batch)
+
+        return step, lambda: [w.value for w in model.parameters]
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        return _alike(check, network, swish, lambda x: x * C.sigmoid(x))
+
+
+def caffe2(check):
+    from caffe2.python import brew, core, model_helper, optimizer, workspace
+
+    def forward(inputs, outputs):
+        x = inputs[0].data
+        outputs[0].feed(x * _sigmoid(x))
+
+    # The gradient gets inputs, outputs and the gradients of the outputs.
+    def backward(inputs, outputs):
+        x, _, upstream = (blob.data for blob in inputs)
+        outputs[0].feed(upstream * _slope(x))
+
+    def swish(net, x, name):
+        return net.Python(forward, backward)([x], [name])
+
+    def composed(net, x, name):
+        return net.Mul([x, net.Sigmoid(x, name + "_sigmoid")], name)
+
+    def points():
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", POINTS.astype("float32"))
+        net = core.Net("points")
+        return net, swish(net, "x", "y")
+
+    @check("its value")
+    def value():
+        net, y = points()
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(y)
+
+    @check("its gradient")
+    def gradient():
+        net, y = points()
+        gradients = net.AddGradientOperators([net.SumElements(y, "total")])
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(gradients["x"])
+
+    @check("a network with it, trained a step")
+    def trained():
+        workspace.ResetWorkspace()
+        net = core.Net("trained")
+        for name, array in (("x", X), ("y", Y), ("w1", W1), ("w2", W2)):
+            workspace.FeedBlob(name, array.astype("float32"))
+        workspace.FeedBlob("one", np.ones(1, "float32"))
+        workspace.FeedBlob("rate", np.float32([-0.1]))
+        hidden = swish(net, net.MatMul(["x", "w1"], "product"), "hidden")
+        errors = net.Sub([net.MatMul([hidden, "w2"], "scores"), "y"], "errors")
+        loss = net.AveragedLoss(net.Sqr(errors, "squares"), "loss")
+        gradients = net.AddGradientOperators([loss])
+        for w in ("w1", "w2"):
+            net.WeightedSum([w, "one", gradients[w], "rate"], w)
+        workspace.RunNetOnce(net)
+        return np.concatenate([w.ravel() for w in workspace.FetchBlobs(["w1", "w2"])])
+
+    def network(activation):
+        # Two networks in one workspace: the names of each begin with its own.
+        scope = activation.__name__
+        with core.NameScope(scope):
+            model = model_helper.ModelHelper(scope)
+            x = brew.conv(model, "images", "conv1", 1, 32, kernel=3)
+            x = brew.conv(
+                model, activation(model.net, x, "act1"), "conv2", 32, 64, kernel=3
+            )
+            x = activation(model.net, x, "act2")
+            x = brew.max_pool(model, x, "pool", kernel=2, stride=2)
+            x = brew.fc(model, model.net.Flatten(x, "flat"), "fc1", 9216, 128)
+            x = brew.fc(model, activation(model.net, x, "act3"), "fc2", 128, 10)
+            _, loss = model.net.SoftmaxWithLoss([x, "labels"], ["softmax", "loss"])
+            model.AddGradientOperators([loss])
+            optimizer.build_sgd(model, 0.02, policy="fixed")
+        for op in model.param_init_net.Proto().op:
+            op.device_option.random_seed = 1
+        workspace.FeedBlob(scope + "/images", images)
+        workspace.FeedBlob(scope + "/labels", LABELS.astype("int32"))
+        workspace.RunNetOnce(model.param_init_net)
+        workspace.CreateNet(model.net)
+        weights = [str(p) for p in model.GetParams()]
+        return (
+            lambda: workspace.RunNet(model.net),
+            lambda: workspace.FetchBlobs(weights),
+        )
+
+    images = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
+
+    @check("in mnist-cnn, trained like the composed form")
+    def in_mnist_cnn():
+        workspace.ResetWorkspace()
+        return _alike(check, network, swish, composed)

@@ -297,3 +297,64 @@ def tinygrad(check):
         @check(name)
         def pipeline():
             check.lacks("tinygrad.nn.data", "tinygrad has data sets, and no pipeline")
+
+
+def cntk(check):
+    from cntk.io import (
+        CTFDeserializer,
+        MinibatchSource,
+        StreamDef,
+        StreamDefs,
+        StreamInformation,
+        UserDeserializer,
+    )
+
+    with check.folder() as folder:
+        path = folder + "/numbers.txt"
+        with open(path, "w") as file:
+            file.writelines("|x %d\n" % i for i in range(COUNT))
+        streams = StreamDefs(x=StreamDef("x", shape=1))
+        source = MinibatchSource(CTFDeserializer(path, streams), max_sweeps=2)
+        found = [source.next_minibatch(8)[source.streams.x].asarray() for _ in range(6)]
+
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        return np.reshape(found, (2, COUNT))
+
+    class Numbers(UserDeserializer):
+        """Hands out chunks of two numbers."""
+
+        def __init__(self, function):
+            super(Numbers, self).__init__()
+            self.function = function
+
+        def stream_infos(self):
+            return [StreamInformation("x", 0, "dense", np.float32, (1,))]
+
+        def num_chunks(self):
+            return COUNT // 2
+
+        def get_chunk(self, chunk_id):
+            numbers = [self.function(2 * chunk_id + i) for i in (0, 1)]
+            return {"x": np.float32(numbers)[:, None]}
+
+    def read(function, size, **options):
+        source = MinibatchSource(
+            [Numbers(function)], randomize=False, max_sweeps=1, **options
+        )
+        found = []
+        for _ in range(COUNT // size):
+            batch = source.next_minibatch(size)[source.streams.x]
+            found.append(batch.asarray().reshape(-1))
+        return found
+
+    @check("batches, in order")
+    def batches():
+        return read(lambda i: 2 * i, 8)
+
+    @check("several workers at a time")
+    def workers():
+        begin = time.perf_counter()
+        found = np.concatenate(read(_slowly, 2, multithreaded_deserializer=True))
+        assert found.tolist() == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, time.perf_counter() - begin)

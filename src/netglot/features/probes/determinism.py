@@ -315,3 +315,27 @@ def train(seed):
     return b"".join(p.data().asnumpy().tobytes() for p in weights)
 """
     _compare(check, source)
+
+
+def cntk(check):
+    source = """
+import cntk as C
+import numpy as np
+from cntk.layers import Dense, Dropout, Sequential
+
+def train(seed):
+    C.cntk_py.set_fixed_random_seed(seed)
+    C.cntk_py.reset_random_seed(seed)
+    x, y = C.input_variable(8), C.input_variable(3)
+    model = Sequential([Dense(16, C.relu), Dropout(0.5, seed=seed), Dense(3)])(x)
+    loss = C.squared_error(model, y)
+    learner = C.sgd(model.parameters, 0.1, minibatch_size=C.learners.IGNORE)
+    trainer = C.Trainer(model, loss, [learner])
+    random = np.random.RandomState(0)
+    for _ in range(3):
+        features, targets = random.rand(16, 8), random.rand(16, 3)
+        batch = {x: features.astype("float32"), y: targets.astype("float32")}
+        trainer.train_minibatch(batch)
+    return b"".join(p.value.tobytes() for p in model.parameters)
+"""
+    _compare(check, source)

@@ -126,3 +126,13 @@ def chainer(check):
             "float32 x, float32 y", "float32 out", "out = 2.5f * x + y", "saxpy"
         )
         return cupy.asnumpy(kernel(cupy.asarray(X), cupy.asarray(Y)))
+
+
+def cntk(check):
+    import cntk as C
+
+    @check("a x + y")
+    def saxpy():
+        if all(d.type() != C.DeviceKind.GPU for d in C.device.all_devices()):
+            check.note("CUDA as a native function, of a build from the source")
+        check.lacks("cntk.cuda_kernel", "it has no language for kernels")

@@ -158,3 +158,16 @@ def tinygrad(check):
     @check("an array says where it is")
     def place():
         return Tensor.ones(3, device="CPU").device
+
+
+def cntk(check):
+    import cntk as C
+    import numpy as np
+
+    @check("lists devices")
+    def devices():
+        return C.device.all_devices()
+
+    @check("an array says where it is")
+    def place():
+        return C.NDArrayView.from_dense(np.ones(3, "float32")).device

@@ -98,3 +98,10 @@ def keras(check):
     check.nothing(
         "Keras saves what one process holds", lacks="keras.saving.save_distributed"
     )
+
+
+def cntk(check):
+    check.nothing(
+        "every process holds the whole model, and the first one saves it",
+        "cntk.train.distributed.save_checkpoint",
+    )

@@ -163,3 +163,7 @@ def mlx(check):
         return _address(np.asarray(memoryview(array)))
 
     _exchanged(check, mx.array, mx.array, address, np.array, (TypeError, BufferError))
+
+
+def cntk(check):
+    check.nothing("CNTK came before it", "cntk.NDArrayView.__dlpack__")

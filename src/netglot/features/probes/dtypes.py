@@ -494,3 +494,83 @@ def dynet(check):
     check("float8 (e4m3)")(lacking("float8"))
     check("int8")(lacking("int8"))
     check("complex")(lacking("complex64"))
+
+
+def cntk(check):
+    import cntk as C
+
+    def constant(values, kind):
+        return C.constant(np.array(values, kind))
+
+    @check("float64")
+    def double():
+        return ((constant([1 + TINY], "float64") - 1) / TINY).eval()
+
+    @check("float16")
+    def half():
+        sum_ = constant([2048, 60000], "float16") + constant([1, 60000], "float16")
+        share = constant([1], "float16") / constant([3], "float16")
+        return [sum_.eval()[0], share.eval()[0], sum_.eval()[1]]
+
+    @check("bfloat16")
+    def brain():
+        check.lacks("cntk.cntk_py.DataType_BFloat16", "CNTK came before it")
+
+    @check("float8 (e4m3)")
+    def quarter():
+        check.lacks("cntk.cntk_py.DataType_Float8", "CNTK came before it")
+
+    # What goes in as int8 is made float32.
+    @check("int8")
+    def whole():
+        x, y = constant([100, 7], "int8"), constant([100, 8], "int8")
+        return [float((x + y).eval()[0]), float((x * y).eval()[1])]
+
+    @check("complex", refused_by=(ValueError,))
+    def numbers():
+        return (
+            constant([1 + 2j], "complex64") * constant([3 - 1j], "complex64")
+        ).eval()
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def computed(kind, *arrays):
+        names = ["a", "b"][: len(arrays)]
+        for name, array in zip(names, arrays):
+            workspace.FeedBlob(name, array)
+        workspace.RunOperatorOnce(core.CreateOperator(kind, names, "y"))
+        return workspace.FetchBlob("y")
+
+    def pair(kind, operation, a, b):
+        return computed(operation, np.array([a], kind), np.array([b], kind))[0]
+
+    @check("float64")
+    def double():
+        return [pair("float64", "Add", 1 + TINY, -1.0) / TINY]
+
+    refused = (RuntimeError,)
+
+    @check("float16", refused_by=refused)
+    def half():
+        kind = "float16"
+        return [
+            pair(kind, "Add", 2048, 1),
+            pair(kind, "Div", 1, 3),
+            pair(kind, "Add", 60000, 60000),
+        ]
+
+    for name, lacking in (("bfloat16", "BFLOAT16"), ("float8 (e4m3)", "FLOAT8")):
+
+        @check(name)
+        def absent():
+            check.lacks("caffe2.python.core.DataType." + lacking, "no such DataType")
+
+    @check("int8", refused_by=refused)
+    def whole():
+        return [pair("int8", "Add", 100, 100), pair("int8", "Mul", 7, 8)]
+
+    @check("complex", refused_by=refused)
+    def numbers():
+        return pair("complex64", "Mul", 1 + 2j, 3 - 1j)

@@ -283,3 +283,51 @@ def keras2_tensorflow(check):
     def count():
         check.note("runs of the Python that makes the graph")
         return 1 + len(runs) - made
+
+
+def cntk(check):
+    import cntk as C
+
+    found = []
+
+    def compiled():
+        found.append(1)
+        x = C.input_variable(4, dtype=np.float64)
+        batch = C.Axis.default_batch_axis()
+        count = C.reduce_sum(C.ones_like(x), axis=batch)
+        return x, C.reduce_sum(C.tanh(x), axis=batch) * count
+
+    x, y = compiled()
+
+    @check("values of three sizes, one function")
+    def values():
+        return [np.reshape(y.eval({x: batch}), 4) for batch in BATCHES]
+
+    @check("compilations for the three")
+    def count():
+        check.note("graphs: the batch is an axis that no shape mentions")
+        return len(found)
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    compiled = []
+    net = core.Net("function")
+    total = net.ReduceFrontSum(net.Tanh("x", 1), 1, num_reduce_dim=1)
+    rows = net.Slice([net.Shape("x", 1)], 1, starts=[0], ends=[1])
+    y = net.Mul([total, net.Cast(rows, 1, to=core.DataType.FLOAT)], 1, broadcast=1)
+    workspace.FeedBlob("x", BATCHES[0].astype("float32"))
+    compiled.append(workspace.CreateNet(net))
+
+    @check("values of three sizes, one function")
+    def values():
+        found = []
+        for batch in BATCHES:
+            workspace.FeedBlob("x", batch.astype("float32"))
+            workspace.RunNet(net)
+            found.append(workspace.FetchBlob(y))
+        return found
+
+    check("compilations for the three")(lambda: len(compiled))

@@ -293,3 +293,39 @@ def dynet(check):
     @check("the value in the end")
     def value():
         return call().npvalue().sum()
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.input_variable(MEANS.shape)
+    y = x
+    for _ in range(TIMES):
+        y = C.times(y, C.parameter(init=MEANS))
+
+    @check("when it computes")
+    def way():
+        return _way(check, lambda: y.eval({x: MEANS[None]}), np.asarray)
+
+    @check("the value in the end")
+    def value():
+        return y.eval({x: MEANS[None]}).sum()
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    workspace.FeedBlob("x", MEANS)
+    net = core.Net("products")
+    y = "x"
+    for _ in range(TIMES):
+        y = net.MatMul([y, "x"], 1)
+    workspace.CreateNet(net)
+
+    def call():
+        workspace.RunNet(net)
+        return y
+
+    check("when it computes")(lambda: _way(check, call, workspace.FetchBlob))
+    check("the value in the end")(lambda: workspace.FetchBlob(call()).sum())

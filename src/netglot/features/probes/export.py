@@ -255,3 +255,21 @@ def chainer(check):
     check.nothing(
         "its own files hold weights; ONNX apart", "chainer.serializers.save_model"
     )
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.input_variable(3)
+    network = C.relu(C.times(x, C.parameter(init=W)))
+    with check.folder() as folder:
+        network.save(folder + "/network.model")
+        _loaded(
+            check,
+            folder + "/network.model",
+            """
+import cntk as C
+network = C.load_model(sys.argv[1])
+print(*network.eval(x[: int(sys.argv[2])]).ravel())
+""",
+        )

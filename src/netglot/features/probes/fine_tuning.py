@@ -539,3 +539,41 @@ def keras2(check):
     @check("the new head learned")
     def trained():
         return [losses[0], losses[-1]]
+
+
+def cntk(check):
+    import cntk as C
+
+    def network(x, outputs):
+        body = C.layers.Dense(3, C.tanh, bias=False, name="body")(x)
+        return C.layers.Dense(outputs, bias=False)(body)
+
+    old = network(C.input_variable(2), 1)
+    old.body.W.value = BODY
+    with check.folder() as folder:
+        old.save(folder + "/trained.model")
+        trained = C.load_model(folder + "/trained.model")
+    # A copy of the function up to the body, whose weights become constants.
+    x, y = C.input_variable(2), C.input_variable(2)
+    kept = C.combine([trained.find_by_name("body").owner])
+    body = kept.clone(C.CloneMethod.freeze, {kept.arguments[0]: x})
+    model = C.layers.Dense(2, bias=False)(body)
+
+    @check("the body is loaded")
+    def loaded():
+        return body.eval({x: X[:1]})[0]
+
+    loss = C.squared_error(model, y)
+    learner = C.sgd(model.parameters, 0.2, minibatch_size=C.learners.IGNORE)
+    trainer, losses = C.Trainer(model, loss, [learner]), []
+    for _ in range(200):
+        trainer.train_minibatch({x: X, y: Y})
+        losses.append(trainer.previous_minibatch_loss_average)
+
+    @check("the body did not move")
+    def frozen():
+        return body.constants[0].value
+
+    @check("the new head learned")
+    def learned():
+        return [losses[0], losses[-1]]

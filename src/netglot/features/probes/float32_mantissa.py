@@ -289,3 +289,52 @@ def dynet(check):
             return dy.conv2d(image, kernel, [1, 1], is_valid=True).npvalue()[3, 3, 0]
 
         return _places(one)
+
+
+def cntk(check):
+    import cntk as C
+
+    @check("places in a matrix product")
+    def matrix():
+        a, b = C.parameter((SIZE, SIZE)), C.parameter(init=ONE)
+        product = C.times(a, b)
+
+        def entry(value):
+            a.value = _matrix(value)
+            return product.eval({})[0, 0]
+
+        return _places(entry)
+
+    @check("places in a convolution")
+    def convolution():
+        x = C.input_variable(_image(1).shape[1:])
+        y = C.convolution(C.constant(KERNEL), x, auto_padding=[False, True, True])
+        return _places(lambda value: y.eval({x: _image(value)})[0, 0, 4, 4])
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    @check("places in a matrix product")
+    def matrix():
+        workspace.FeedBlob("one", ONE)
+        product = core.CreateOperator("MatMul", ["a", "one"], "y")
+
+        def entry(value):
+            workspace.FeedBlob("a", _matrix(value))
+            workspace.RunOperatorOnce(product)
+            return workspace.FetchBlob("y")[0, 0]
+
+        return _places(entry)
+
+    @check("places in a convolution")
+    def convolution():
+        workspace.FeedBlob("kernel", KERNEL)
+        convolved = core.CreateOperator("Conv", ["x", "kernel"], "y", kernel=3, pad=1)
+
+        def entry(value):
+            workspace.FeedBlob("x", _image(value))
+            workspace.RunOperatorOnce(convolved)
+            return workspace.FetchBlob("y")[0, 0, 4, 4]
+
+        return _places(entry)

@@ -189,3 +189,20 @@ def work():
 fork(work, 2 * 300.0**3)
 """,
     )
+
+
+def cntk(check):
+    _forked(
+        check,
+        """
+import cntk as C
+import numpy as np
+C.cntk_py.set_max_num_cputhreads(2)
+a = C.input_variable((200, 200), needs_gradient=True)
+total = C.reduce_sum(C.times(a, a))
+ones = np.ones((1, 200, 200), "float32")
+def work():
+    return float(total.eval({a: ones})) + float(total.grad({a: ones}, wrt=[a]).sum())
+fork(work, 200.0**3 + 2 * 200.0**3)
+""",
+    )

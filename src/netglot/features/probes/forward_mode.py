@@ -341,3 +341,16 @@ def dynet(check):
 
 def keras2(check):
     check.nothing("Keras 2 has K.gradients, in reverse", "keras.backend.jvp")
+
+
+def cntk(check):
+    check.nothing(
+        "CNTK's functions have rules for the way back only", "cntk.Function.jvp"
+    )
+
+
+def caffe2(check):
+    check.nothing(
+        "operators have gradients for the way back only",
+        "caffe2.python.core.Net.AddForwardGradientOperators",
+    )

@@ -291,3 +291,30 @@ def chainer(check):
 
 def tinygrad(check):
     check.nothing("tinygrad has a cell, and loops over the steps", "tinygrad.nn.LSTM")
+
+
+def cntk(check):
+    import cntk as C
+    from cntk.logging.graph import depth_first_search
+
+    x = C.sequence.input_variable(INPUTS)
+    weights = C.parameter((C.InferredDimension, UNITS))
+    layer = C.optimized_rnnstack(x, weights, UNITS, 1, recurrent_op="lstm")
+
+    @check("one operation")
+    def operations():
+        functions = depth_first_search(
+            layer, lambda f: hasattr(f, "op_name") and f.is_primitive
+        )
+        names = [f.op_name for f in functions]
+        # The steps are an axis that the graph does not know.
+        return [names, names]
+
+    # "RNNForward: Feature Not Implemented"
+    @check("its states")
+    def states():
+        if all(d.type() != C.DeviceKind.GPU for d in C.device.all_devices()):
+            check.not_here("a GPU: the operation is cuDNN's")
+        given = np.concatenate([W.T.ravel(), U.T.ravel(), B, 0 * B])
+        weights.value = given.reshape(-1, UNITS)
+        return np.stack(layer.eval({x: list(X.transpose(1, 0, 2))}), 1)

@@ -244,3 +244,31 @@ def tinygrad(check):
         with Context(TRAINING=1):
             optimizer.step()
         return w.numpy()
+
+
+def cntk(check):
+    import cntk as C
+
+    x, y = C.input_variable(2), C.input_variable(())
+    w = C.parameter(init=W.astype("float32"))
+    loss = C.square(C.reduce_sum(x * w) - y) / 2
+    learner = C.sgd([w], RATE, minibatch_size=C.learners.IGNORE)
+    total = []
+    by_hand = "by adding up what grad gives, and the learner's update"
+
+    def gradient(rows):
+        batch = {x: X[rows].astype("float32"), y: Y[rows].astype("float32")}
+        total.append(loss.grad(batch, wrt=[w]))
+
+    @check("after the first half")
+    def first():
+        check.fallback(by_hand)
+        gradient(slice(0, 2))
+        return w.value
+
+    @check("after both")
+    def both():
+        check.fallback(by_hand)
+        gradient(slice(2, 4))
+        learner.update({w: C.NDArrayView.from_dense(sum(total))}, len(X))
+        return w.value

@@ -288,3 +288,73 @@ def mxnet(check):
         return lambda _: executor.forward()[0].wait_to_read()
 
     _ratios(check, compiled, None, None, lambda y: y)
+
+
+def cntk(check):
+    import cntk as C
+
+    # A graph whose inputs stayed as they were is not computed again: they are fed. What
+    # comes out is a sum: arrays would be copied.
+    def called(function):
+        long = function in (_one, _ten)
+        x = C.input_variable((LONG if long else SQUARE).shape)
+        total = C.reduce_sum(function(x) if long else _of_matrices(x, function))
+        fed = C.Value(batch=LONG[None] if long else SQUARE[None])
+        return lambda _: total.eval({x: fed})
+
+    def _of_matrices(a, function):
+        def products(a):
+            for _ in range(20):
+                a = C.times(a, a)
+            return a
+
+        if function is _unused:
+            products(a)
+            return a + 1
+        if function is _twice:
+            return products(a) + products(a)
+        product = products(a)
+        return product + product if function is _once else product
+
+    _ratios(check, called, None, None, lambda y: y)
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+
+    class Blob(object):
+        """A blob of a net, with the signs of Python."""
+
+        def __init__(self, net, name):
+            self.net, self.name = net, name
+
+        def made(self, kind, other):
+            names = [self.name, other.name]
+            return Blob(self.net, getattr(self.net, kind)(names, 1))
+
+        def constant(self, value):
+            found = self.net.ConstantFill([], 1, shape=[1], value=float(value))
+            return Blob(self.net, found)
+
+        def __matmul__(self, other):
+            return self.made("MatMul", other)
+
+        def __mul__(self, value):
+            return self.made("Mul", self.constant(value))
+
+        def __add__(self, other):
+            other = other if isinstance(other, Blob) else self.constant(other)
+            return self.made("Add", other)
+
+    workspace.FeedBlob("long", LONG)
+    workspace.FeedBlob("square", SQUARE)
+
+    def called(function):
+        net = core.Net(function.__name__[1:])
+        function(Blob(net, "long" if function in (_one, _ten) else "square"))
+        workspace.CreateNet(net)
+        return lambda _: workspace.RunNet(net)
+
+    _ratios(check, called, None, None, lambda y: y)

@@ -470,3 +470,96 @@ def keras2(check):
             model.save(folder + "/model.h5")
             loaded = keras.models.load_model(folder + "/model.h5")
         return loaded.predict(np.array([[3.0, 4.0]]))
+
+
+def cntk(check):
+    import cntk as C
+    from cntk.io import (
+        CTFDeserializer,
+        MinibatchSource,
+        StreamDef,
+        StreamDefs,
+        transforms,
+    )
+    from cntk.logging import ProgressPrinter, TrainingSummaryProgressCallback
+
+    epochs, losses = [], []
+
+    @check("one call that trains")
+    def fit():
+        x, y = C.input_variable(2), C.input_variable(1)
+        model = C.layers.Dense(1, bias=False, init=0)(x)
+        learner = C.sgd(model.parameters, 0.1, minibatch_size=C.learners.IGNORE)
+
+        def ended(epoch, loss, metric, samples):
+            epochs.append(epoch)
+
+        summary = C.squared_error(model, y).train(
+            (X, Y),
+            minibatch_size=8,
+            epoch_size=len(X),
+            max_epochs=10,
+            parameter_learners=[learner],
+            callbacks=[
+                ProgressPrinter(),
+                TrainingSummaryProgressCallback(len(X), ended),
+            ],
+        )
+        losses.extend(epoch.loss for epoch in summary.epoch_summaries)
+        return losses
+
+    @check("a callback in each epoch")
+    def callback():
+        return epochs
+
+    def source_of(kind, path, streams):
+        return MinibatchSource(kind(path, StreamDefs(**streams)), max_sweeps=1)
+
+    # From a file of text, a line for each observation.
+    @check("data loading")
+    def loading():
+        with check.folder() as folder:
+            with open(folder + "/data.txt", "w") as file:
+                file.writelines(
+                    "|x %r %r |y %r\n" % tuple(map(float, row))
+                    for row in np.hstack([X, Y])
+                )
+            streams = {"x": StreamDef("x", shape=2), "y": StreamDef("y", shape=1)}
+            source = source_of(CTFDeserializer, folder + "/data.txt", streams)
+            batches = (source.next_minibatch(8) for _ in range(4))
+            found = [batch[source.streams.x].asarray() for batch in batches]
+        check.note("the last digits are lost in its reading of text")
+        read = [batch.reshape(8, 2)[:, 0] for batch in found]
+        return [[min(X[:, 0], key=lambda x: abs(x - v)) for v in row] for row in read]
+
+    @check("augmentation")
+    def augmentation():
+        with check.folder() as folder:
+            with open(folder + "/image.ppm", "wb") as file:
+                pixels = IMAGE[:, :, ::-1].astype("uint8")
+                file.write(b"P6 2 2 255\n" + pixels.tobytes())
+            with open(folder + "/map.txt", "w") as file:
+                file.write((folder + "/image.ppm\t0\n") * 32)
+            flip = transforms.crop("randomside", side_ratio=1.0)
+            streams = {
+                "image": StreamDef(
+                    "image", transforms=[flip, transforms.scale(2, 2, 3)]
+                ),
+                "label": StreamDef("label", shape=1),
+            }
+            try:
+                source = source_of(C.io.ImageDeserializer, folder + "/map.txt", streams)
+            except RuntimeError as error:
+                if "libjpeg.so.8" not in str(error):
+                    raise
+                check.not_here("libjpeg.so.8, which its reader of images is linked to")
+            found = source.next_minibatch(32)[source.streams.image].asarray()
+        return found.reshape(32, 3, 2, 2).transpose(0, 2, 3, 1)
+
+    @check("model saving")
+    def saving():
+        x = C.input_variable(2)
+        network = C.times(x, C.parameter(init=np.float32([[2], [-1]])))
+        with check.folder() as folder:
+            network.save(folder + "/network.model")
+            return C.load_model(folder + "/network.model").eval(np.float32([[3, 4]]))

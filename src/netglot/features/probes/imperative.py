@@ -422,3 +422,68 @@ def keras2_tensorflow(check):
     @check("symbolic: a graph that runs without Python")
     def graph():
         return [len(seen) - before] + answers
+
+
+def cntk(check):
+    import cntk as C
+    import numpy as np
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    x = C.input_variable(())
+    described = double(x)
+    before = len(seen)
+    answers = [float(described.eval({x: np.float32([v])})) for v in (3, 4)]
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen) - before
+
+    # What is seen is a symbol.
+    @check("imperative: a value is seen on the way", refused_by=(TypeError,))
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        return [len(seen) - before] + answers
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    seen = []
+
+    def double(net):
+        y = net.Scale("x", "y", scale=2.0)
+        seen.append(y)
+        return y
+
+    net = core.Net("double")
+    y = double(net)
+    workspace.FeedBlob("x", np.zeros(1, "float32"))
+    workspace.CreateNet(net)
+    before, answers = len(seen), []
+    for value in (3, 4):
+        workspace.FeedBlob("x", np.float32([value]))
+        workspace.RunNet(net)
+        answers.append(float(workspace.FetchBlob(y)[0]))
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen) - before
+
+    # What is seen is the name of a blob.
+    @check("imperative: a value is seen on the way", refused_by=(TypeError,))
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        return [len(seen) - before] + answers

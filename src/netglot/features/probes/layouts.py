@@ -326,3 +326,64 @@ def chainer(check):
             if chainer.backends.cuda.available:
                 check.no("the probe was written where there is no GPU")
             check.not_here("a GPU, for chainer.memory_layouts.CUDNN_CHANNEL_LAST_X")
+
+
+def cntk(check):
+    import cntk as C
+
+    def layer(image, kernel):
+        x, w = C.input_variable(image.shape[1:]), C.parameter(init=kernel)
+        return x, w, C.convolution(w, x, auto_padding=[False])
+
+    def gradient(image, kernel, loss):
+        x, w, y = layer(image, kernel)
+        weights = C.input_variable(loss.shape[1:])
+        return C.reduce_sum(y * weights).grad({x: image, weights: loss}, wrt=[w])
+
+    @check("channels first")
+    def first():
+        x, _, y = layer(X, KERNEL)
+        return y.eval({x: X})
+
+    check("gradient, channels first")(lambda: gradient(X, KERNEL, LOSS))
+
+    # The kernel's first axes are taken for channels whatever stands there.
+    last_kernel = np.ascontiguousarray(KERNEL.transpose(0, 2, 3, 1))
+    last, last_loss = np.ascontiguousarray(LAST), np.ascontiguousarray(LOSS_LAST)
+
+    @check("channels last", refused_by=(ValueError, RuntimeError))
+    def channels_last():
+        x, _, y = layer(last, last_kernel)
+        return y.eval({x: last})
+
+    @check("gradient, channels last", refused_by=(ValueError, RuntimeError))
+    def gradient_last():
+        return gradient(last, last_kernel, last_loss)
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def run(image, kernel, order, loss=None):
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", np.ascontiguousarray(image))
+        workspace.FeedBlob("w", np.ascontiguousarray(kernel))
+        net = core.Net("convolution")
+        y = net.Conv(["x", "w"], "y", kernel=2, order=order)
+        if loss is None:
+            workspace.RunNetOnce(net)
+            return workspace.FetchBlob(y)
+        workspace.FeedBlob("loss", np.ascontiguousarray(loss))
+        total = net.SumElements(net.Mul([y, "loss"], 1), 1)
+        gradients = net.AddGradientOperators([total])
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(gradients["w"])
+
+    last = KERNEL.transpose(0, 2, 3, 1)
+    check("channels first")(lambda: run(X, KERNEL, "NCHW"))
+    check("channels last")(lambda: run(LAST, last, "NHWC"))
+    check("gradient, channels first")(lambda: run(X, KERNEL, "NCHW", LOSS))
+
+    @check("gradient, channels last")
+    def gradient():
+        return run(LAST, last, "NHWC", LOSS_LAST).transpose(0, 3, 1, 2)

@@ -415,3 +415,24 @@ def mxnet(check):
     @check("singular values")
     def singular():
         check.lacks("mxnet.nd.linalg.svd", "singular values are in mxnet.np alone")
+
+
+def cntk(check):
+    check.nothing(
+        "CNTK has products of matrices and no decompositions", "cntk.ops.cholesky"
+    )
+
+
+def caffe2(check):
+    from caffe2.python import workspace
+
+    # Nothing among nearly a thousand operators.
+    words = ("solve", "inverse", "logdet", "cholesky", "eigen", "svd")
+    for name, word in zip(CHECKS, words):
+
+        @check(name)
+        def one(word=word):
+            names = workspace.RegisteredOperators()
+            found = [n for n in names if word in n.lower()]
+            assert not found, "%s: the probe is out of date" % found
+            check.no("none of its %d operators is named so: %s" % (len(names), word))

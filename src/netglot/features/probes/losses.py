@@ -348,3 +348,72 @@ def tinygrad(check):
         @check(name)
         def ctc():
             check.lacks("tinygrad.Tensor.ctc_loss", "tinygrad has no such loss")
+
+
+def cntk(check):
+    import cntk as C
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        check.fallback("the labels are smoothed by hand")
+        scores, wanted = C.input_variable(4), C.input_variable(4)
+        loss = C.cross_entropy_with_softmax(scores, wanted)
+        targets = (1 - SMOOTHING) * np.eye(4)[LABELS] + SMOOTHING / 4
+        return loss.eval({scores: LOGITS, wanted: targets.astype("float32")}).mean()
+
+    @check("Huber")
+    def huber():
+        check.fallback("by element_select")
+        size = C.abs(C.constant(ERRORS))
+        return C.element_select(
+            C.less_equal(size, 1), C.square(size) / 2, size - 0.5
+        ).eval()
+
+    # The label has a frame for each step: 2 where a symbol begins, 1 where it goes on.
+    steps, label = (
+        C.sequence.input_variable(3, needs_gradient=True),
+        C.sequence.input_variable(3),
+    )
+    loss = C.forward_backward(C.labels_to_graph(label), steps, blankTokenId=0)
+    frames = np.zeros((5, 3), "float32")
+    frames[[0, 1, 2, 3, 4], [1, 1, 2, 2, 2]] = [2, 1, 2, 1, 1]
+    fed = {steps: [STEPS], label: [frames]}
+
+    check("CTC")(lambda: loss.eval(fed))
+    check("gradient of CTC")(lambda: loss.grad(fed, wrt=[steps])[0])
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        check.note("SoftmaxWithLoss takes probabilities with label_prob=1")
+        check.fallback("the labels are smoothed by hand")
+        wanted = (1 - SMOOTHING) * np.eye(4)[LABELS] + SMOOTHING / 4
+        workspace.FeedBlob("scores", LOGITS)
+        workspace.FeedBlob("wanted", wanted.astype("float32"))
+        op = core.CreateOperator(
+            "SoftmaxWithLoss", ["scores", "wanted"], ["p", "loss"], label_prob=1
+        )
+        workspace.RunOperatorOnce(op)
+        return workspace.FetchBlob("loss")
+
+    def without(word):
+        names = workspace.RegisteredOperators()
+        found = [name for name in names if word in name.lower()]
+        check.note("of that kind: %s" % (", ".join(found) or "nothing"))
+        return found
+
+    @check("Huber")
+    def huber():
+        assert not without("huber"), "the probe is out of date"
+        check.no("SmoothL1Loss, for boxes, is one of GPUs")
+
+    # Decoders of CTC, whose loss was a package of GPUs.
+    for name in ("CTC", "gradient of CTC"):
+
+        @check(name)
+        def ctc():
+            assert "CTC" not in without("ctc"), "the probe is out of date"
+            check.no("it has decoders, and the loss in a package beside it")

@@ -176,3 +176,19 @@ def mlx(check):
     use, peak = mx.get_active_memory() - before, mx.get_peak_memory()
     check("bytes in use")(lambda: use)
     check("the largest use")(lambda: peak)
+
+
+def cntk(check):
+    import cntk as C
+
+    for name in CHECKS:
+
+        @check(name)
+        def use():
+            places = C.cntk_py, C.debugging, C.logging, C.device
+            names = [n for place in places for n in dir(place) if "mem" in n.lower()]
+            check.note("of memory it has %s" % ", ".join(sorted(set(names))))
+            check.lacks(
+                "cntk.cntk_py.get_memory_info",
+                "it sets a trace of GPUs, and tells nothing",
+            )

@@ -339,3 +339,89 @@ def mxnet(check):
 
         bound(x[:10])
         return _arrays(check, bound, x)
+
+
+def cntk(check):
+    import cntk as C
+
+    @check("call by call")
+    def eager():
+        # Each call is a graph of one operation, and gives an array of NumPy's.
+        x = C.input_variable(SIZE)
+        tanh, centred = C.tanh(x), x - C.reduce_mean(x)
+
+        def chain():
+            found = X
+            for _ in range(TIMES // 2):
+                found = tanh.eval({x: found[None]})[0]
+                found = centred.eval({x: found[None]})[0]
+            return found
+
+        tanh.eval({x: X[None]})
+        centred.eval({x: X[None]})
+        return _arrays(check, chain)
+
+    @check("in a compiled function")
+    def compiled():
+        x = C.input_variable(SIZE)
+        y = x
+        for _ in range(TIMES // 2):
+            y = C.tanh(y)
+            y = y - C.reduce_mean(y)
+        end = C.reduce_sum(y)
+        fed = C.Value(batch=X[None])
+        # The memory of a graph is laid out at its first call.
+        return _arrays(check, lambda: end.eval({x: fed}))
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    workspace.FeedBlob("x", X)
+
+    def chain(tanh, minus):
+        y = "x"
+        for _ in range(TIMES // 2):
+            y = tanh(y)
+            y = minus(y)
+        return y
+
+    # Operators run one by one write into blobs of one's choice.
+    @check("call by call")
+    def eager():
+        def run(kind, inputs, output):
+            workspace.RunOperatorOnce(core.CreateOperator(kind, inputs, output))
+            return output
+
+        def minus(y):
+            run("ReduceFrontMean", [y], "mean")
+            return run("Sub", [y, "mean"], "b")
+
+        def all_of_it():
+            return chain(lambda y: run("Tanh", [y], "a"), minus)
+
+        workspace.FeedBlob("x", X[:10])
+        all_of_it()
+        workspace.FeedBlob("x", X)
+        return _arrays(check, all_of_it)
+
+    @check("in a compiled function")
+    def compiled():
+        net = core.Net("chain")
+        y = chain(
+            lambda y: net.Tanh(y, 1),
+            lambda y: net.Sub([y, net.ReduceFrontMean(y, 1)], 1),
+        )
+        try:
+            from caffe2.python import memonger
+        except ImportError as error:
+            if error.name != "networkx":
+                raise
+            check.not_here("the package networkx, for caffe2.python.memonger")
+        shared = memonger.optimize_inference_fast(net.Proto(), ["x", str(y)])
+        workspace.FeedBlob("x", X[:10])
+        workspace.CreateNet(shared)
+        workspace.RunNet(shared.name)
+        workspace.FeedBlob("x", X)
+        return _arrays(check, lambda: workspace.RunNet(shared.name))

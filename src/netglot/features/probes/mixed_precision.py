@@ -474,3 +474,42 @@ def dynet(check):
 
 def keras2(check):
     check.nothing("Keras 2 has one floatx for all", "keras.mixed_precision")
+
+
+def cntk(check):
+    import cntk as C
+    import numpy as np
+
+    # The guide of CNTK 2.7: half precision by cast, the weights' own copy in float32.
+    def network(weight):
+        w = C.parameter(init=np.full((1, 1), weight, "float32"))
+        x = C.input_variable(1)
+        half = C.times(C.cast(x, np.float16), C.cast(w, np.float16))
+        return w, x, C.cast(half, np.float32)
+
+    refused = (RuntimeError, ValueError)
+
+    @check("products are of half precision", refused_by=refused)
+    def products():
+        _, x, y = network(2049)
+        return float(y.eval({x: np.ones((1, 1), "float32")}))
+
+    @check("weights stay float32", refused_by=refused)
+    def weights():
+        w, x, y = network(2049)
+        learner = C.sgd([w], 1.0, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(y, C.reduce_sum(y), [learner])
+        trainer.train_minibatch({x: np.full((1, 1), 0.5, "float32")})
+        return float(w.value)
+
+    @check("scaling keeps a gradient of 1e-8", refused_by=refused)
+    def small():
+        check.fallback("the loss times 65536, and the gradient over it, by hand")
+        w, x, y = network(1)
+        loss = C.reduce_sum(y) * (1e-8 * 2.0**16)
+        found = loss.grad({x: np.ones((1, 1), "float32")}, wrt=[w])
+        return float(found) / 2.0**16
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        check.lacks("cntk.learners.loss_scale", "no learner knows a scale")

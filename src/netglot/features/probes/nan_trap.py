@@ -270,3 +270,27 @@ def chainer(check):
     def backward():
         x = chainer.Variable(numpy.zeros(3, "float32"))
         return stopped(lambda: functions.sum(0 * functions.sqrt(x)).backward())
+
+
+def cntk(check):
+    import cntk as C
+    import numpy as np
+
+    x = C.input_variable(3, needs_gradient=True)
+    C.debugging.set_checked_mode(True)
+    try:
+        # The logarithm of what is not positive is -85.1: no NaN comes up.
+        @check("on the way forward")
+        def forward():
+            bad = np.full((1, 3), -1, "float32")
+            check.note("log(-1) is %.1f" % C.log(x).eval({x: bad})[0, 0])
+            return _message(lambda: (2 * C.log(x) + 1).eval({x: bad}), RuntimeError)
+
+        @check("on the way back")
+        def backward():
+            total = C.reduce_sum(0 * C.sqrt(x))
+            zeros = np.zeros((1, 3), "float32")
+            return _message(lambda: total.grad({x: zeros}, wrt=[x]), RuntimeError)
+
+    finally:
+        C.debugging.set_checked_mode(False)

@@ -468,3 +468,108 @@ def keras2(check):
         @check(name)
         def lacking():
             check.lacks("keras.layers." + attribute, "it is in keras-contrib, or later")
+
+
+def cntk(check):
+    import cntk as C
+
+    first = np.ascontiguousarray(X.transpose(0, 3, 1, 2))
+    x = C.input_variable(first.shape[1:])
+    model = C.layers.BatchNormalization(
+        map_rank=1, epsilon=EPSILON, normalization_time_constant=len(X) / -np.log(0.9)
+    )(x)
+
+    @check("batch")
+    def batch():
+        learner = C.sgd(model.parameters, 0.0, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(model, C.reduce_sum(model), [learner])
+        _, found = trainer.train_minibatch({x: first}, outputs=[model.output])
+        return (
+            np.asarray(found[model.output]).reshape(first.shape).transpose(0, 2, 3, 1)
+        )
+
+    @check("batch: running variance")
+    def running():
+        variance = {c.name: c for c in model.constants}["aggregate_variance"].value
+        check.note(_divisor(variance))
+        return variance
+
+    # All axes of an observation are one: each pixel is fed as one. The epsilon is added
+    # to the deviation and not to the variance.
+    @check("layer")
+    def layer():
+        rows = X.reshape(-1, X.shape[-1])
+        pixel = C.input_variable(X.shape[-1])
+        found = C.layers.LayerNormalization(epsilon=EPSILON)(pixel).eval({pixel: rows})
+        return found.reshape(X.shape)
+
+    for name, lacking in (
+        ("group", "GroupNormalization"),
+        ("instance", "InstanceNormalization"),
+        ("root mean square", "RMSNormalization"),
+    ):
+
+        @check(name)
+        def absent():
+            layers = [n for n in dir(C.layers) if n.endswith("Normalization")]
+            check.note("it has %s" % " and ".join(sorted(layers)))
+            check.lacks("cntk.layers." + lacking, "no such layer")
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    first = np.ascontiguousarray(X.transpose(0, 3, 1, 2))
+    channels = X.shape[-1]
+
+    def run(kind, inputs, outputs, x, **options):
+        workspace.FeedBlob("x", x)
+        workspace.FeedBlob("one", np.ones(channels, "float32"))
+        workspace.FeedBlob("zero", np.zeros(channels, "float32"))
+        workspace.FeedBlob("mean", np.zeros(channels, "float32"))
+        workspace.FeedBlob("variance", np.ones(channels, "float32"))
+        op = core.CreateOperator(kind, ["x"] + inputs, ["y"] + outputs, **options)
+        workspace.RunOperatorOnce(op)
+        return workspace.FetchBlob("y")
+
+    def moved(array):
+        return array.transpose(0, 2, 3, 1)
+
+    @check("batch")
+    def batch():
+        return moved(
+            run(
+                "SpatialBN",
+                ["one", "zero", "mean", "variance"],
+                ["mean", "variance", "saved_mean", "saved_inverse"],
+                first,
+                epsilon=EPSILON,
+                momentum=0.9,
+                is_test=0,
+            )
+        )
+
+    @check("batch: running variance")
+    def running():
+        variance = workspace.FetchBlob("variance")
+        check.note(_divisor(variance))
+        return variance
+
+    @check("layer")
+    def layer():
+        return run("LayerNorm", [], ["means", "deviations"], X, axis=3, epsilon=EPSILON)
+
+    @check("group")
+    def group():
+        return moved(
+            run("GroupNorm", ["one", "zero"], [], first, group=2, epsilon=EPSILON)
+        )
+
+    @check("instance")
+    def instance():
+        return moved(run("InstanceNorm", ["one", "zero"], [], first, epsilon=EPSILON))
+
+    @check("root mean square")
+    def rms():
+        found = run("RMSNorm", ["one", "zero"], ["inverse"], X, axis=3, eps=EPSILON)
+        return found

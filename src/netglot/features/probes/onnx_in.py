@@ -116,3 +116,14 @@ def mlx(check):
 
 def chainer(check):
     check.nothing("Chainer reads caffemodels only", "chainer.links.onnx")
+
+
+def cntk(check):
+    import cntk as C
+
+    @check("its values")
+    def values():
+        with check.folder() as folder:
+            write(folder + "/model.onnx")
+            network = C.Function.load(folder + "/model.onnx", format=C.ModelFormat.ONNX)
+            return network.eval({network.arguments[0]: X})

@@ -214,3 +214,11 @@ def tinygrad(check):
     check.nothing(
         "tinygrad reads ONNX and does not write it", "tinygrad.nn.onnx.export"
     )
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.input_variable(3)
+    network = C.relu(C.times(x, C.parameter(init=W)))
+    _written(check, lambda path: network.save(path, C.ModelFormat.ONNX), [])

@@ -354,3 +354,101 @@ def keras2(check):
     @check("AdamW")
     def adamw():
         check.lacks("keras.optimizers.AdamW", "it came with Keras 3")
+
+
+def cntk(check):
+    import cntk as C
+
+    def walk(make, **options):
+        w = C.parameter(init=START)
+        loss = C.reduce_sum(C.square(w - T) * A) / 2
+        x = C.input_variable(())
+        model = loss + 0 * x
+        learner = make([w], RATE, minibatch_size=C.learners.IGNORE, **options)
+        trainer = C.Trainer(model, model, [learner])
+        for _ in range(10):
+            trainer.train_minibatch({x: np.zeros(1, "float32")})
+        return w.value
+
+    momentum = {"momentum": 0.9, "unit_gain": False}
+    check("SGD with momentum")(lambda: walk(C.momentum_sgd, **momentum))
+    check("Nesterov's momentum")(lambda: walk(C.nesterov, **momentum))
+
+    # Its steps grow and shrink by the signs of the last gradients.
+    @check("RMSprop")
+    def rmsprop():
+        return walk(
+            C.rmsprop,
+            gamma=0.9,
+            inc=1.2,
+            dec=0.75,
+            max=10.0,
+            min=0.1,
+            need_ave_multiplier=False,
+        )
+
+    check("Adagrad")(lambda: walk(C.adagrad, need_ave_multiplier=False))
+    check("Adam")(
+        lambda: walk(C.adam, momentum=0.9, variance_momentum=0.999, unit_gain=True)
+    )
+
+    # The only decay there is is added to the gradient.
+    @check("AdamW")
+    def adamw():
+        return walk(
+            C.adam, momentum=0.9, variance_momentum=0.999, l2_regularization_weight=0.1
+        )
+
+
+def caffe2(check):
+    from caffe2.python import core, model_helper, optimizer, workspace
+    from caffe2.python.modeling.initializers import Initializer
+
+    def walk(build, **options):
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("target", T)
+        workspace.FeedBlob("scale", A / 2)
+        model = model_helper.ModelHelper("walk")
+        start = Initializer("GivenTensorFill", values=START)
+        w = model.create_param("w", START.shape, initializer=start)
+        squares = model.net.Sqr(model.net.Sub([w, "target"], 1), 1)
+        loss = model.net.SumElements(model.net.Mul([squares, "scale"], 1), "loss")
+        model.AddGradientOperators([loss])
+        build(model, RATE, **options)
+        workspace.RunNetOnce(model.param_init_net)
+        workspace.CreateNet(model.net)
+        for _ in range(10):
+            workspace.RunNet(model.net)
+        return workspace.FetchBlob("w")
+
+    momentum = {"momentum": 0.9, "policy": "fixed"}
+    check("SGD with momentum")(
+        lambda: walk(optimizer.build_sgd, nesterov=0, **momentum)
+    )
+    check("Nesterov's momentum")(
+        lambda: walk(optimizer.build_sgd, nesterov=1, **momentum)
+    )
+
+    @check("RMSprop")
+    def rmsprop():
+        check.note("without momentum; its epsilon is inside the root")
+        return walk(optimizer.build_rms_prop, decay=0.9, momentum=0.0, epsilon=1e-16)
+
+    check("Adagrad")(lambda: walk(optimizer.build_adagrad, epsilon=1e-8))
+
+    @check("Adam")
+    def adam():
+        check.note("the count of steps comes after the update")
+
+        def build(model, rate):
+            iteration = model.param_init_net.ConstantFill(
+                [], "optimizer_iteration", shape=[1], dtype=core.DataType.INT64
+            )
+            optimizer.build_adam(model, rate, epsilon=1e-8)
+            model.net.Iter(iteration, iteration)
+
+        return walk(build)
+
+    @check("AdamW")
+    def adamw():
+        check.lacks("caffe2.python.optimizer.build_adamw", "no such optimizer")

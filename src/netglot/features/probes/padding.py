@@ -336,3 +336,57 @@ def tinygrad(check):
     check("ceil pooling, the mean")(
         lambda: x5.avg_pool2d(2, ceil_mode=True, count_include_pad=False).numpy()[0, 0]
     )
+
+
+def cntk(check):
+    import cntk as C
+
+    x6, x5 = C.input_variable((1, 6, 6)), C.input_variable((1, 5, 5))
+    kernel = C.constant(KERNEL[None, None])
+
+    @check('"same" at stride 2')
+    def same():
+        y = C.convolution(kernel, x6, strides=(2, 2), auto_padding=[False, True, True])
+        return y.eval({x6: X6[None, None]})[0, 0]
+
+    @check("zeros on one side only")
+    def one_side():
+        padded = C.pad(x6, [(0, 0), (1, 0), (1, 0)])
+        y = C.convolution(kernel, padded, strides=(2, 2), auto_padding=[False])
+        return y.eval({x6: X6[None, None]})[0, 0]
+
+    def pooled(kind):
+        y = C.pooling(x5, kind, (2, 2), strides=(2, 2), ceil_out_dim=True)
+        return y.eval({x5: X5[None, None]})[0, 0]
+
+    check("ceil pooling, the largest")(lambda: pooled(C.MAX_POOLING))
+    check("ceil pooling, the mean")(lambda: pooled(C.AVG_POOLING))
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def run(kind, *arrays, **options):
+        names = ["x", "w"][: len(arrays)]
+        for name, array in zip(names, arrays):
+            workspace.FeedBlob(name, array[None, None])
+        workspace.RunOperatorOnce(core.CreateOperator(kind, names, "y", **options))
+        return workspace.FetchBlob("y")[0, 0]
+
+    @check('"same" at stride 2')
+    def same():
+        check.note("legacy_pad=2, which is SAME")
+        return run("Conv", X6, KERNEL, kernel=3, stride=2, legacy_pad=2)
+
+    @check("zeros on one side only")
+    def one_side():
+        return run(
+            "Conv", X6, KERNEL, kernel=3, stride=2, pad_t=1, pad_l=1, pad_b=0, pad_r=0
+        )
+
+    def pooled(kind):
+        check.note("legacy_pad=3, which is Caffe's own")
+        return run(kind, X5, kernel=2, stride=2, legacy_pad=3)
+
+    check("ceil pooling, the largest")(lambda: pooled("MaxPool"))
+    check("ceil pooling, the mean")(lambda: pooled("AveragePool"))

@@ -296,3 +296,48 @@ def mxnet(check):
     @check("how often Python runs the loss")
     def count():
         return len(runs)
+
+
+def cntk(check):
+    import cntk as C
+
+    runs = []
+
+    # The weights come with each observation: so does their gradient.
+    @check("one gradient per observation")
+    def each():
+        x, y = (
+            C.input_variable(2, dtype=np.float64),
+            C.input_variable((), dtype=np.float64),
+        )
+        w = C.input_variable(2, dtype=np.float64, needs_gradient=True)
+        runs.append(1)
+        loss = C.square(C.tanh(C.reduce_sum(x * w)) - y)
+        copies = np.tile(W, (len(X), 1))
+        return loss.grad({x: X, y: Y, w: copies}, wrt=[w])
+
+    @check("how often Python runs the loss")
+    def count():
+        return len(runs)
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    runs = []
+
+    # The weights are tiled, a copy for each observation: so is their gradient.
+    @check("one gradient per observation")
+    def each():
+        workspace.ResetWorkspace()
+        net = core.Net("loss")
+        for name, array in (("x", X), ("y", Y), ("w", np.tile(W, (len(X), 1)))):
+            workspace.FeedBlob(name, array.astype("float32"))
+        runs.append(1)
+        scores = net.Tanh(net.ReduceBackSum(net.Mul(["x", "w"], 1), 1), 1)
+        loss = net.SumElements(net.Sqr(net.Sub([scores, "y"], 1), 1), 1)
+        gradients = net.AddGradientOperators([loss])
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(gradients["w"])
+
+    check("how often Python runs the loss")(lambda: len(runs))

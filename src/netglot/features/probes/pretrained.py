@@ -329,3 +329,18 @@ def tinygrad(check):
         refused + (OverflowError, MemoryError, OSError),
         {"PyTorch's archive (pt)": lambda path: torch_load(path)["w"].numpy()},
     )
+
+
+def cntk(check):
+    import cntk as C
+
+    def own(folder):
+        x = C.input_variable(3)
+        C.times(C.parameter(init=W), x).save(folder + "/own.model")
+        return C.load_model(folder + "/own.model").parameters[0].value
+
+    # "Failed to parse Dictionary from the input stream"
+    def read(path):
+        return C.load_model(path).parameters[0].value
+
+    _tried(check, own, read, (RuntimeError,))

@@ -196,3 +196,35 @@ def chainer(check):
 
     check("names what took time")(lambda: sorted(summary))
     check("counts the product")(lambda: summary["MatMul"]["occurrence"])
+
+
+def cntk(check):
+    import os
+
+    import cntk as C
+    import numpy as np
+
+    a, w = C.input_variable((SIZE, SIZE)), C.parameter((SIZE, SIZE))
+    product = C.times(a, w)
+    learner = C.sgd([w], 0.0, minibatch_size=C.learners.IGNORE)
+    trainer = C.Trainer(product, C.reduce_sum(product), [learner])
+    with check.folder() as folder:
+        C.debugging.start_profiler(folder)
+        C.debugging.enable_profiler()
+        for _ in range(TIMES):
+            trainer.train_minibatch({a: np.ones((1, SIZE, SIZE), "float32")})
+        C.debugging.stop_profiler()
+        (summary,) = [name for name in os.listdir(folder) if "summary" in name]
+        with open(os.path.join(folder, summary)) as file:
+            rows = [line.split(":") for line in file if " ms " in line and ":" in line]
+    counts = {row[0].strip("_ "): row[-1].split() for row in rows}
+
+    @check("names what took time")
+    def names():
+        check.note("it knows the phases of training and no operation")
+        return sorted(counts)
+
+    @check("counts the product")
+    def count():
+        found = [row for name, row in counts.items() if "times" in name.lower()]
+        return found[0] if found else np.nan

@@ -188,3 +188,23 @@ def mlx(check):
 
 def chainer(check):
     check.nothing("Chainer has no layers of integers", "chainer.links.QuantizedLinear")
+
+
+def cntk(check):
+    import cntk as C
+
+    # What is given as int8 is made float32, which is exact up to 2^24.
+    @check("a product of int8 in int32")
+    def product():
+        found = C.times(C.constant(A), C.constant(B)).eval()
+        check.note("of kind %s" % found.dtype)
+        check.fallback("computed in float32")
+        return found
+
+    for name in ("a layer in int8", "bytes of its weights"):
+
+        @check(name)
+        def layer():
+            check.lacks(
+                "cntk.contrib.quantization", "its own is of one bit, for convolutions"
+            )

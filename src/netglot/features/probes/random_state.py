@@ -536,3 +536,56 @@ def keras2(check):
         "the state is in the engine's graph and is not among the weights",
         "keras.backend.get_random_state",
     )
+
+
+def cntk(check):
+    import cntk as C
+    import numpy as np
+
+    # A seed can be fixed; what was drawn since cannot be asked for or put back.
+    noise = C.random.uniform(20, seed=7)
+
+    def draw():
+        return noise.eval()
+
+    @check("put back in the same process")
+    def same():
+        return _resumes(
+            draw, C.cntk_py.get_random_seed, C.cntk_py.set_fixed_random_seed
+        )
+
+    # A function is saved with the state of its random numbers.
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+            path = folder + "/noise.model"
+            state = []
+            first = noise.eval()
+            noise.save(path)
+            second, _ = noise.eval(), noise.eval()
+            state.append(C.load_model(path))
+            third = state[0].eval()
+            return [bool((third == second).all()), bool((third == first).all())]
+
+    @check("dropout goes on where it was")
+    def dropout():
+        x = C.input_variable(50)
+        w = C.parameter(init=np.ones(50, "float32"))
+        model = C.dropout(x, 0.5, seed=3) * w
+        learner = C.sgd([w], 1.0, minibatch_size=C.learners.IGNORE)
+        trainer = C.Trainer(model, C.reduce_sum(model), [learner])
+        ones = np.ones((1, 50), "float32")
+
+        def kept():
+            w.value = np.ones(50, "float32")
+            trainer.train_minibatch({x: ones})
+            return w.value
+
+        with check.folder() as folder:
+            path = folder + "/trainer"
+            first = kept()
+            trainer.save_checkpoint(path)
+            second, _ = kept(), kept()
+            trainer.restore_from_checkpoint(path)
+            third = kept()
+        return [bool((third == second).all()), bool((third == first).all())]

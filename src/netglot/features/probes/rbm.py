@@ -459,3 +459,60 @@ def tinygrad(check):
         for _ in range(STEPS):
             learn(Tensor.rand(*U.shape).realize())
         return [before, error(found, v)]
+
+
+def cntk(check):
+    import cntk as C
+
+    w, a, b = [C.parameter(shape) for shape in ((16, HIDDEN), 16, HIDDEN)]
+    v, u = C.input_variable(16), C.input_variable(HIDDEN)
+
+    def hidden(v):
+        return C.sigmoid(C.times(v, w) + b)
+
+    def visible(h):
+        return C.sigmoid(C.times(h, C.transpose(w, (1, 0))) + a)
+
+    h = hidden(v)
+    v1 = visible(C.less(u, h))
+    h1 = hidden(v1)
+    moments = [
+        C.times_transpose(C.reshape(v, (16, 1)), C.reshape(h, (HIDDEN, 1))),
+        C.times_transpose(C.reshape(v1, (16, 1)), C.reshape(h1, (HIDDEN, 1))),
+    ]
+    changes = [moments[0] - moments[1], v - v1, h - h1]
+    changes = [
+        C.reduce_mean(change, axis=C.Axis.default_batch_axis()) for change in changes
+    ]
+    steps = [C.assign(p, p + RATE * change) for p, change in zip((w, a, b), changes)]
+    step = C.combine(steps)
+    distance = C.reduce_mean(C.square(v - visible(hidden(v))))
+    rng = np.random.RandomState(0)
+
+    def weights():
+        w.value, a.value, b.value = (
+            W,
+            np.zeros(16, "float32"),
+            np.zeros(HIDDEN, "float32"),
+        )
+        return w, a, b
+
+    def update(weights, batch, uniform):
+        step.eval({v: batch, u: uniform})
+        return [p.value for p in weights]
+
+    def error(weights, batch):
+        return distance.eval({v: batch}).mean()
+
+    @check("one step")
+    def one_step():
+        found = update(weights(), V, U)
+        return np.concatenate([np.ravel(each) for each in found])
+
+    @check("training")
+    def training():
+        found = weights()
+        before = float(error(found, V))
+        for _ in range(STEPS):
+            update(found, V, rng.rand(*U.shape).astype("float32"))
+        return [before, float(error(found, V))]

@@ -621,3 +621,50 @@ def keras2(check):
     @check("gradient of the GRU")
     def _():
         return _keras_order(gradient(gru))
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.sequence.input_variable(INPUTS)
+
+    # Columns of a gate: the LSTM's are input, candidate, forget, output; the GRU's
+    # update, reset, new, with the recurrent weights of the last ones apart.
+    def columns(array, order):
+        parts = np.split(array, len(order), axis=-1)
+        return np.concatenate([parts[part] for part in order], axis=-1)
+
+    def back(array, order):
+        return columns(array, list(np.argsort(order)))
+
+    lstm_order, gru_order = (0, 2, 1, 3), (1, 0, 2)
+    lstm = C.layers.Recurrence(C.layers.LSTM(UNITS))(x)
+    lstm.W.value, lstm.b.value = columns(W4, lstm_order), columns(B4, lstm_order)
+    lstm.H.value = columns(U4, lstm_order)
+    gru = C.layers.Recurrence(C.layers.GRU(UNITS))(x)
+    gru.W.value, gru.b.value = columns(W3, gru_order), columns(B3, gru_order)
+    gru.H.value = columns(U3, gru_order)[:, : 2 * UNITS]
+    gru.H1.value = columns(U3, gru_order)[:, 2 * UNITS :]
+    rows = list(X.transpose(1, 0, 2))
+
+    def states(network):
+        return np.stack(network.eval({x: rows}), axis=1)
+
+    def gradient(network, order):
+        weights = C.sequence.input_variable(UNITS)
+        total = C.reduce_sum(C.sequence.reduce_sum(network * weights))
+        found = total.grad(
+            {x: rows, weights: list(LOSS.transpose(1, 0, 2))}, wrt=[network.W]
+        )
+        return back(found, order)
+
+    check("LSTM")(lambda: states(lstm))
+    check("gradient of the LSTM")(lambda: gradient(lstm, lstm_order))
+
+    @check("GRU")
+    def _():
+        found = states(gru)
+        check.note(_form(found))
+        return found
+
+    check("gradient of the GRU")(lambda: gradient(gru, gru_order))

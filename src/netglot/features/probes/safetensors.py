@@ -161,3 +161,7 @@ def chainer(check):
 
 def keras2(check):
     _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def cntk(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)

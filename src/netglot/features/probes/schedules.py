@@ -168,3 +168,34 @@ def tinygrad(check):
             check.lacks(
                 "tinygrad.nn.optim.LRScheduler", "schedules are in its examples only"
             )
+
+
+def cntk(check):
+    import cntk as C
+
+    def rates(values, steps):
+        schedule = C.learning_parameter_schedule(
+            [float(value) for value in values], minibatch_size=1, epoch_size=steps
+        )
+        return [schedule[int(step)] for step in STEPS]
+
+    @check("half every three steps")
+    def half():
+        return rates([RATE * 0.5**k for k in range(4)], 3)
+
+    by_hand = "a schedule is a list of rates: the formula is one's own"
+
+    @check("exponential")
+    def exponential():
+        check.fallback(by_hand)
+        return rates(RATE * 0.9**STEPS, 1)
+
+    @check("cosine to zero in nine steps")
+    def cosine():
+        check.fallback(by_hand)
+        return rates(RATE * (1 + np.cos(np.pi * STEPS / 9)) / 2, 1)
+
+    @check("linear warm-up")
+    def warm_up():
+        check.fallback(by_hand)
+        return rates(RATE * np.minimum(1, (1 + STEPS) / 4), 1)

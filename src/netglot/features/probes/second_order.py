@@ -487,3 +487,61 @@ def keras2_tensorflow(check):
         slope = gradient(K.sum(K.tanh(w * at)), at)
         graph = gradient(K.sum(slope**2), w)
         return value(graph, [w, at], [np.array([W]), np.array([AT])])[0]
+
+
+def cntk(check):
+    import cntk as C
+
+    # What grad gives is an array of NumPy's, which nothing differentiates.
+    def again(function, x, value):
+        gradient = function.grad({x: value}, wrt=[x])
+        return C.reduce_sum(gradient).grad({}, wrt=[x])
+
+    refused = (ValueError,)
+    x = C.input_variable((), needs_gradient=True)
+    v = C.input_variable(3, needs_gradient=True)
+
+    @check("the derivative of a derivative", refused_by=refused)
+    def second():
+        return again(C.sin(x), x, np.float32([0.7]))
+
+    for name in ("Hessian times a vector", "the whole Hessian"):
+
+        @check(name, refused_by=refused)
+        def hessian():
+            return again(C.reduce_sum(v * v * v), v, X[None].astype("float32"))
+
+    @check("gradient of a gradient penalty", refused_by=refused)
+    def penalty():
+        w = C.parameter(init=np.array(W, "float32"))
+        slope = C.tanh(w * x).grad({x: np.float32([AT])}, wrt=[x])
+        return C.square(slope).grad({}, wrt=[w])
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    # The gradients of most operators have no gradient themselves.
+    def twice(kind, value):
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("x", np.asarray(value, "float32"))
+        net = core.Net("function")
+        y = getattr(net, kind)("x", "y")
+        first = net.AddGradientOperators([y])["x"]
+        second = net.AddGradientOperators([net.SumElements(first, "total")])["x"]
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlob(second)
+
+    def tried(kind, value):
+        try:
+            return twice(kind, value)
+        except Exception as error:
+            # It is a bare Exception: its text says what was refused.
+            if "creating gradient for [%sGradient]" % kind not in str(error):
+                raise
+            check.no(str(error).splitlines()[0])
+
+    check("the derivative of a derivative")(lambda: tried("Sin", [0.7])[0])
+    for name in ("Hessian times a vector", "the whole Hessian"):
+        check(name)(lambda: tried("Cube", X))
+    check("gradient of a gradient penalty")(lambda: tried("Tanh", [W * AT])[0])

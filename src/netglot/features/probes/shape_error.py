@@ -248,3 +248,15 @@ def tinygrad(check):
             return self.third(self.second(self.first(x)))
 
     _judged(check, lambda: Network()(Tensor.ones(1, 3)).numpy())
+
+
+def cntk(check):
+    import cntk as C
+
+    def build():
+        x = C.input_variable(3)
+        for name, shape in (("first", (3, 5)), ("second", (7, 4)), ("third", (4, 2))):
+            x = C.times(x, C.parameter(shape, name=name), name=name)
+        return x
+
+    _judged(check, build)

@@ -132,3 +132,9 @@ weights = step(placed(w, rows))
 print(json.dumps([whole(product), held(kernel), whole(weights), held(weights)]))
 """,
     )
+
+
+def cntk(check):
+    check.nothing(
+        "every process holds the whole model", "cntk.train.distributed.sharded_learner"
+    )

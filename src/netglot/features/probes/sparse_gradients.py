@@ -472,3 +472,87 @@ def dynet(check):
             train(rows, looked_up, trainer)
             tables.append(np.array(rows.as_array()))
         return _moves(*tables)
+
+
+def cntk(check):
+    import cntk as C
+
+    # An embedding is the product of a sparse row with a table.
+    x = C.input_variable(ROWS, is_sparse=True)
+    table = C.parameter(init=np.zeros((ROWS, WIDTH), "float32"))
+    chosen = C.times(x, table)
+
+    def fed(rows):
+        return {x: C.Value.one_hot([[row] for row in rows], ROWS)}
+
+    def trained(learner, batches):
+        trainer = C.Trainer(chosen, C.reduce_sum(chosen), [learner])
+        tables = [table.value.copy()]
+        for looked_up in batches:
+            trainer.train_minibatch(fed(looked_up))
+            tables.append(table.value.copy())
+        return tables
+
+    # It is sparse, but by a format of its own from which no number gets out.
+    @check("rows in the gradient", refused_by=(ValueError,))
+    def rows():
+        found = C.reduce_sum(chosen).grad(fed(LOOKED_UP), wrt=[table], as_numpy=False)
+        check.note("is_sparse: %s" % found.is_sparse)
+        return len(found.data.to_ndarray())
+
+    @check("its values")
+    def values():
+        check.note("as one step of descent has them")
+        learner = C.sgd([table], 1.0, minibatch_size=1)
+        before, after = trained(learner, [LOOKED_UP])
+        return (before - after)[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def skips():
+        learner = C.momentum_sgd(
+            [table], 1.0, 0.9, unit_gain=False, minibatch_size=C.learners.IGNORE
+        )
+        return _moves(*trained(learner, ([3, 7], [7])))
+
+
+def caffe2(check):
+    from caffe2.python import core, model_helper, optimizer, workspace
+    from caffe2.python.modeling.initializers import Initializer
+
+    workspace.ResetWorkspace()
+    workspace.FeedBlob("rows", np.array(LOOKED_UP, "int32"))
+    model = model_helper.ModelHelper("table")
+    table = model.create_param(
+        "table", (ROWS, WIDTH), initializer=Initializer("ConstantFill", value=0.0)
+    )
+    total = model.net.SumElements(model.net.Gather([table, "rows"], 1), "total")
+    gradients = model.AddGradientOperators([total])
+    workspace.RunNetOnce(model.param_init_net)
+    workspace.RunNetOnce(model.net)
+    found = gradients[str(table)]
+
+    @check("rows in the gradient")
+    def rows():
+        return len(workspace.FetchBlob(found.values))
+
+    @check("its values")
+    def values():
+        dense = np.zeros((ROWS, WIDTH))
+        np.add.at(
+            dense, workspace.FetchBlob(found.indices), workspace.FetchBlob(found.values)
+        )
+        return dense[[3, 7, 4999, 0], 0]
+
+    @check("an optimizer that skips the others")
+    def skips():
+        check.note("optimizer.build_adam, by SparseAdam")
+        optimizer.build_adam(model, 0.1)
+        workspace.RunNetOnce(model.param_init_net)
+        workspace.CreateNet(model.net, overwrite=True)
+        tables = [workspace.FetchBlob(table)]
+        for looked_up in ([3, 7], [7]):
+            workspace.FeedBlob("rows", np.array(looked_up, "int32"))
+            workspace.RunNet(model.net)
+            tables.append(workspace.FetchBlob(table))
+        assert core
+        return _moves(*tables)

@@ -313,3 +313,30 @@ def keras2(check):
     @check("FLOPs of a pass")
     def flops():
         check.lacks("keras.utils.get_flops", "Keras counts parameters only")
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.input_variable(8)
+    model = C.layers.Sequential(
+        [C.layers.Dense(16, C.relu, name="hidden"), C.layers.Dense(4, name="output")]
+    )(x)
+
+    @check("a table of the layers")
+    def table():
+        import contextlib
+        import io
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            C.logging.log_number_of_parameters(model, trace_level=1)
+        check.note("shapes and their number, without names")
+        return printed.getvalue()
+
+    @check("FLOPs of a pass")
+    def flops():
+        names = [n for n in dir(C.logging) + dir(C.debugging) if "flop" in n.lower()]
+        if not names:
+            check.no("nothing in cntk.logging and cntk.debugging counts them")
+        return names

@@ -524,3 +524,47 @@ def mlx(check):
             "linalg.svdvals": lambda x: mx.linalg.svd(x, False, stream=mx.cpu),
         },
     )
+
+
+def cntk(check):
+    import cntk as C
+
+    def array(value):
+        return C.constant(value.astype("float32"))
+
+    # What is reduced keeps its axis unless told; axes of 1 have names of their own.
+    def reduced(name):
+        function = getattr(C, name)
+        return lambda x, axis: function(x, axis, keepdims=False)
+
+    def squeezed(name):
+        return lambda x, axis: C.squeeze(getattr(C, name)(x, axis), axis)
+
+    others = {
+        "add": "plus",
+        "subtract": "minus",
+        "multiply": "element_times",
+        "divide": "element_divide",
+        "maximum": "element_max",
+        "minimum": "element_min",
+        "negative": "negate",
+        "logaddexp": "log_add_exp",
+        "logical_and": "element_and",
+        "logical_or": "element_or",
+        "logical_xor": "element_xor",
+        "logical_not": "element_not",
+        "concat": lambda parts, axis: C.splice(*parts, axis=axis),
+        "permute_dims": "transpose",
+        "argmax": squeezed("argmax"),
+        "argmin": squeezed("argmin"),
+        "take": "gather",
+        "where": "element_select",
+        "max": reduced("reduce_max"),
+        "mean": reduced("reduce_mean"),
+        "min": reduced("reduce_min"),
+        "prod": reduced("reduce_prod"),
+        "sum": reduced("reduce_sum"),
+        "matmul": "times",
+        "matrix_transpose": "transpose",
+    }
+    _counted(check, [C.ops], array, lambda found: found.eval(), others)

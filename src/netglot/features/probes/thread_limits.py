@@ -229,3 +229,19 @@ measure(lambda: functions.matmul(a, a))
         "pass",
         {"OPENBLAS_NUM_THREADS": "1"},
     )
+
+
+def cntk(check):
+    _measured(
+        check,
+        """
+import cntk as C
+import numpy as np
+LIMIT
+a = C.input_variable((800, 800))
+product = C.reduce_sum(C.times(a, a))
+ones = np.ones((1, 800, 800), "float32")
+measure(lambda: product.eval({a: ones}))
+""",
+        "C.cntk_py.set_max_num_cputhreads(1)",
+    )

@@ -255,3 +255,32 @@ def chainer(check):
     @check("one model, asked by all")
     def asked():
         return _together(lambda k: functions.sum(model(X + k)).array)
+
+
+def cntk(check):
+    import cntk as C
+
+    # A function belongs to one thread: each has its own.
+    x = X.astype("float32")
+
+    @check("gradients")
+    def gradients():
+        parts = []
+        for _ in range(THREADS):
+            row, w = C.input_variable(3), C.parameter(3)
+            parts.append((row, w, C.square(C.reduce_sum(row * w)) / 2))
+
+        def gradient(k):
+            row, w, loss = parts[k]
+            w.value = np.full(3, k + 1, "float32")
+            return loss.grad({row: x}, wrt=[w])
+
+        return _together(gradient)
+
+    row = C.input_variable(3)
+    double = C.times(row, C.constant(2 * np.eye(3, dtype="float32")))
+
+    # "This Value object is invalid": another thread has computed in between.
+    @check("one model, asked by all", refused_by=(RuntimeError,))
+    def asked():
+        return _together(lambda k: double.eval({row: x + np.float32(k)}).sum())

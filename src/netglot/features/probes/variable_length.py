@@ -268,3 +268,23 @@ def chainer(check):
     def gradient():
         functions.sum(last).backward()
         return x.grad
+
+
+def cntk(check):
+    import cntk as C
+
+    x = C.sequence.input_variable(1, needs_gradient=True)
+    layer = C.layers.Recurrence(C.layers.RNNStep(1, activation=C.tanh))(x)
+    layer.W.value, layer.H.value = np.float32([[W]]), np.float32([[U]])
+    # A batch is a list of arrays: nothing is padded.
+    rows = [row[:length] for row, length in zip(X, LENGTHS)]
+    last = C.sequence.last(layer)
+
+    check("last states")(lambda: last.eval({x: rows}))
+
+    @check("gradient of the inputs")
+    def gradient():
+        padded = np.zeros(X.shape)
+        for row, found in zip(padded, last.grad({x: rows}, wrt=[x])):
+            row[: len(found)] = found
+        return padded

@@ -325,3 +325,52 @@ def dynet(check):
 
 def keras2(check):
     check.nothing("K.map_fn loops in the graph", "keras.backend.vectorized_map")
+
+
+def cntk(check):
+    import cntk as C
+
+    # Every function is one of an observation; the batch is the axis that it gets.
+    @check("over the observations")
+    def observations():
+        x = C.input_variable(3)
+        y = C.times(C.constant(MATRIX.astype("float32")), C.reshape(x, (3, 1)))
+        cubed = C.reduce_sum(y * y) * y
+        return cubed.eval({x: BATCH.astype("float32")})[:, :, 0]
+
+    @check("how often Python runs it for 1000")
+    def runs():
+        seen = []
+
+        @C.Function
+        def total(x):
+            seen.append(1)
+            return C.reduce_sum(x * x)
+
+        x = C.input_variable(3)
+        found = total(x).eval({x: np.ones((1000, 3), "float32")})
+        assert found.shape[0] == 1000
+        return len(seen)
+
+    # The batch is the first axis of what is fed: what has others is transposed before.
+    @check("over the second axis, an argument shared")
+    def axes():
+        x, scale = C.input_variable(4), C.input_variable(())
+        weighed = scale * C.reduce_sum(x * x) + 10
+        return weighed.eval(
+            {x: BATCH.T.astype("float32"), scale: SCALES.astype("float32")}
+        ).reshape(3)
+
+    # The batch is one axis, a sequence is another: its elements meet each observation.
+    @check("all pairs, a map in a map")
+    def pairs():
+        a, b = C.input_variable(3), C.sequence.input_variable(3)
+        found = C.reduce_sum(C.sequence.broadcast_as(a, b) * b)
+        batch = BATCH.astype("float32")
+        return found.eval({a: batch, b: [batch] * len(batch)})
+
+
+def caffe2(check):
+    check.nothing(
+        "operators have shapes, and no map over them", "caffe2.python.core.Net.Map"
+    )

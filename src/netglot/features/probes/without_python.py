@@ -236,3 +236,22 @@ def keras_torch(check):
                 ],
                 [home + "/lib"],
             )
+
+
+def cntk(check):
+    import cntk as C
+
+    @check(_NAME)
+    def program():
+        package = os.path.dirname(C.__file__)
+        headers = [
+            name
+            for _, _, names in os.walk(package)
+            for name in names
+            if name == "CNTKLibrary.h"
+        ]
+        if not headers:
+            check.not_here(
+                "CNTKLibrary.h, the header of its library, which its wheel lacks"
+            )
+        check.no("the header is there: the probe is out of date")
