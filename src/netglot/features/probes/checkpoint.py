@@ -449,3 +449,76 @@ print(*w.value)
             folder,
         )
     _compared(check, found)
+
+
+def caffe2(check):
+    source = """
+import sys
+import numpy as np
+from caffe2.python import core, model_helper, optimizer, workspace
+from caffe2.python.modeling.initializers import Initializer
+
+model = model_helper.ModelHelper("model")
+start = Initializer("GivenTensorFill", values=np.float32([1, 2]))
+w = model.create_param("w", (2,), initializer=start)
+squares = model.net.Scale(model.net.Sqr(w, "squares"), "halves", scale=0.5)
+model.AddGradientOperators([model.net.SumElements(squares, "loss")])
+rule = optimizer.build_sgd(model, 0.1, policy="fixed", momentum=0.9, nesterov=0)
+workspace.RunNetOnce(model.param_init_net)
+workspace.CreateNet(model.net)
+kept = ["w"] + [str(blob) for blob in rule.get_auxiliary_parameters().local]
+where = {"db": sys.argv[1] + "/kept", "db_type": "minidb", "absolute_path": 1}
+"""
+    with check.folder() as folder:
+        check.python(
+            source
+            + """
+workspace.RunNet(model.net)
+workspace.RunOperatorOnce(core.CreateOperator("Save", kept, [], **where))
+""",
+            folder,
+        )
+        found = check.python(
+            source
+            + """
+workspace.RunOperatorOnce(core.CreateOperator("Load", [], kept, **where))
+print(*workspace.FetchBlob("w"))
+workspace.RunNet(model.net)
+print(*workspace.FetchBlob("w"))
+""",
+            folder,
+        )
+    _compared(check, found)
+
+
+def tensorflow1(check):
+    source = """
+import sys
+import tensorflow as tf
+w = tf.get_variable("w", initializer=tf.constant([1.0, 2.0]))
+optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+step = optimizer.minimize(0.5 * tf.reduce_sum(w ** 2))
+saver = tf.train.Saver()
+session = tf.Session()
+"""
+    with check.folder() as folder:
+        check.python(
+            source
+            + """
+session.run(tf.global_variables_initializer())
+session.run(step)
+saver.save(session, sys.argv[1] + "/model")
+""",
+            folder,
+        )
+        found = check.python(
+            source
+            + """
+saver.restore(session, sys.argv[1] + "/model")
+print(*session.run(w))
+session.run(step)
+print(*session.run(w))
+""",
+            folder,
+        )
+    _compared(check, found)

@@ -439,3 +439,39 @@ def caffe2(check):
     for name, case, loss in _CASES:
         check(name)(lambda: convolved(case))
         check("gradient of the " + name)(lambda: convolved(case, loss))
+
+
+def caffe(check):
+    import caffe
+    from caffe import layers as L
+
+    def convolved(kernel, groups, dilation, stride):
+        n = caffe.NetSpec()
+        n.data = L.Input(shape={"dim": list(X.shape)})
+        n.conv = L.Convolution(
+            n.data,
+            num_output=len(kernel),
+            kernel_size=3,
+            group=groups,
+            dilation=dilation,
+            stride=stride,
+            bias_term=False,
+        )
+        with check.folder() as folder:
+            with open(folder + "/net.prototxt", "w") as file:
+                file.write(str(n.to_proto()))
+            net = caffe.Net(folder + "/net.prototxt", caffe.TEST)
+        net.params["conv"][0].data[...] = kernel
+        return net, net.forward(data=X)["conv"]
+
+    for name, case, loss in _CASES:
+        check(name)(lambda: convolved(*case)[1])
+
+        @check("gradient of the " + name)
+        def gradient():
+            if not hasattr(caffe.Net, "backward"):
+                check.not_here("Caffe itself: OpenCV runs its networks forward only")
+            net, _ = convolved(*case)
+            net.blobs["conv"].diff[...] = loss
+            net.backward()
+            return net.params["conv"][0].diff

@@ -167,3 +167,63 @@ def caffe2(check):
             workspace.FeedBlob("v", V[:, None])
             workspace.RunOperatorOnce(core.CreateOperator("MatMul", ["a", "v"], "y"))
         return workspace.FetchBlob("y")[:, 0]
+
+
+def caffe(check):
+    import caffe
+
+    @check("a product on a GPU")
+    def product():
+        if not hasattr(caffe, "set_mode_gpu"):
+            check.not_here(
+                "Caffe itself: OpenCV runs its networks here, on the processor"
+            )
+        check.no("caffe.set_mode_gpu is there: the probe is out of date")
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    @check("a product on a GPU")
+    def product():
+        if not tf.test.is_gpu_available():
+            built = "with" if tf.test.is_built_with_cuda() else "without"
+            check.not_here("a GPU; this build is %s CUDA" % built)
+        with tf.Graph().as_default(), tf.device("/gpu:0"):
+            found = tf.linalg.matvec(tf.constant(A), tf.constant(V))
+            with tf.Session() as session:
+                return session.run(found)
+
+
+def keras2_tensorflow(check):
+    import tensorflow as tf
+    from keras import backend as K
+
+    @check("a product on a GPU")
+    def product():
+        if not tf.test.is_gpu_available():
+            built = "with" if tf.test.is_built_with_cuda() else "without"
+            check.not_here("a GPU; TensorFlow's build is %s CUDA" % built)
+        with tf.device("/gpu:0"):
+            return K.eval(K.dot(K.constant(A), K.constant(V[:, None])))[:, 0]
+
+
+def theano(check):
+    @check("a product on a GPU")
+    def product():
+        # Since version 0.10 its arrays of GPUs are those of a library of its own.
+        try:
+            import pygpu
+        except ImportError:
+            check.not_here("the package pygpu, and a GPU for it")
+        check.no("%s is there: the probe is out of date" % pygpu)
+
+
+def dynet(check):
+    import _dynet
+
+    @check("a product on a GPU")
+    def product():
+        if "gpu" not in _dynet.__name__:
+            check.not_here("a GPU and _gdynet, the module of builds with CUDA")
+        check.no("the probe is out of date")

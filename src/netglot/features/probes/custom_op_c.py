@@ -1257,3 +1257,18 @@ def cntk(check):
     def in_mnist_cnn():
         check.fallback(how)
         return _alike(check, network, swish, lambda x: x * C.sigmoid(x))
+
+
+def caffe2(check):
+    import torch
+    from caffe2.python import dyndep  # noqa: F401
+
+    # An operator of C++ is loaded by dyndep, and wants the headers of protobuf.
+    for name in CHECKS:
+
+        @check(name)
+        def built():
+            include = os.path.join(os.path.dirname(torch.__file__), "include")
+            if not os.path.exists(include + "/google/protobuf/message_lite.h"):
+                check.not_here("the headers of protobuf 3.13, which its wheel lacks")
+            check.no("the headers are there: the probe is out of date")

@@ -339,3 +339,37 @@ def train(seed):
     return b"".join(p.value.tobytes() for p in model.parameters)
 """
     _compare(check, source)
+
+
+def caffe2(check):
+    source = """
+import numpy as np
+from caffe2.python import brew, core, model_helper, optimizer, workspace
+
+core.GlobalInit(["caffe2", "--caffe2_log_level=3"])
+
+def train(seed):
+    workspace.ResetWorkspace()
+    model = model_helper.ModelHelper("model")
+    hidden = brew.relu(model, brew.fc(model, "x", "first", 8, 16), "hidden")
+    hidden = brew.dropout(model, hidden, "dropped", ratio=0.5, is_test=False)
+    scores = brew.fc(model, hidden, "second", 16, 3)
+    errors = model.net.SquaredL2Distance([scores, "y"], "errors")
+    model.AddGradientOperators([model.net.AveragedLoss(errors, "loss")])
+    optimizer.build_sgd(model, 0.1, policy="fixed")
+    # A seed for each operator that draws.
+    rng = np.random.RandomState(seed)
+    for op in [*model.param_init_net.Proto().op, *model.net.Proto().op]:
+        op.device_option.random_seed = rng.randint(2**31)
+    workspace.FeedBlob("x", np.zeros((16, 8), "float32"))
+    workspace.FeedBlob("y", np.zeros((16, 3), "float32"))
+    workspace.RunNetOnce(model.param_init_net)
+    workspace.CreateNet(model.net)
+    random = np.random.RandomState(0)
+    for _ in range(3):
+        workspace.FeedBlob("x", random.rand(16, 8).astype("float32"))
+        workspace.FeedBlob("y", random.rand(16, 3).astype("float32"))
+        workspace.RunNet(model.net)
+    return b"".join(workspace.FetchBlob(p).tobytes() for p in model.GetParams())
+"""
+    _compare(check, source)

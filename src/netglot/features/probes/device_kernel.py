@@ -136,3 +136,13 @@ def cntk(check):
         if all(d.type() != C.DeviceKind.GPU for d in C.device.all_devices()):
             check.note("CUDA as a native function, of a build from the source")
         check.lacks("cntk.cuda_kernel", "it has no language for kernels")
+
+
+def caffe2(check):
+    from caffe2.python import workspace
+
+    @check("a x + y")
+    def saxpy():
+        if not workspace.NumCudaDevices():
+            check.not_here("a GPU, for the operator CUDARTC of builds with CUDA")
+        check.no("no such operator")

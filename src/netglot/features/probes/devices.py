@@ -171,3 +171,32 @@ def cntk(check):
     @check("an array says where it is")
     def place():
         return C.NDArrayView.from_dense(np.ones(3, "float32")).device
+
+
+def caffe2(check):
+    from caffe2.python import workspace
+
+    @check("lists devices")
+    def devices():
+        check.note("counts GPUs; nothing lists the CPU")
+        return ["cuda:%d" % i for i in range(workspace.NumCudaDevices())]
+
+    # A blob that is fetched is NumPy's; where it was, its operator says.
+    @check("an array says where it is")
+    def place():
+        check.lacks("caffe2.python.workspace.GetBlobDevice", "an operator has a device")
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+    from tensorflow.python.client import device_lib
+
+    @check("lists devices")
+    def devices():
+        return [device.name for device in device_lib.list_local_devices()]
+
+    # Of a tensor it says where it was asked to be, which is nowhere unless one asks.
+    @check("an array says where it is")
+    def place():
+        with tf.device("/cpu:0"):
+            return tf.ones(3).device

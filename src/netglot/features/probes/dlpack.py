@@ -167,3 +167,10 @@ def mlx(check):
 
 def cntk(check):
     check.nothing("CNTK came before it", "cntk.NDArrayView.__dlpack__")
+
+
+def caffe2(check):
+    check.nothing(
+        "its tensors are NumPy's when they are fetched",
+        "caffe2.python.workspace.ToDLPack",
+    )

@@ -331,3 +331,31 @@ def caffe2(check):
         return found
 
     check("compilations for the three")(lambda: len(compiled))
+
+
+def caffe(check):
+    import caffe
+    from caffe import layers as L
+
+    built = []
+    n = caffe.NetSpec()
+    n.data = L.Input(shape={"dim": [2, 4]})
+    n.tanh = L.TanH(n.data)
+    with check.folder() as folder:
+        with open(folder + "/net.prototxt", "w") as file:
+            file.write(str(n.to_proto()))
+        net = caffe.Net(folder + "/net.prototxt", caffe.TEST)
+    built.append(net)
+
+    # Its layers work on each observation: none adds up over the batch.
+    @check("values of three sizes, one function")
+    def values():
+        check.fallback("summed over the batch by NumPy")
+        found = []
+        for batch in BATCHES:
+            net.blobs["data"].reshape(*batch.shape)
+            tanh = net.forward(data=batch.astype("float32"))["tanh"]
+            found.append(tanh.sum(0) * len(batch))
+        return found
+
+    check("compilations for the three")(lambda: len(built))

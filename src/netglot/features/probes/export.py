@@ -273,3 +273,83 @@ network = C.load_model(sys.argv[1])
 print(*network.eval(x[: int(sys.argv[2])]).ravel())
 """,
         )
+
+
+def caffe2(check):
+    from caffe2.python import model_helper, workspace
+    from caffe2.python.modeling.initializers import Initializer
+    from caffe2.python.predictor import mobile_exporter
+
+    workspace.ResetWorkspace()
+    model = model_helper.ModelHelper("network")
+    w = model.create_param(
+        "w", W.shape, initializer=Initializer("GivenTensorFill", values=W)
+    )
+    model.net.AddExternalInput("x")
+    y = model.net.Relu(model.net.MatMul(["x", w], "product"), "y")
+    model.net.AddExternalOutput(y)
+    workspace.RunNetOnce(model.param_init_net)
+    nets = mobile_exporter.Export(workspace, model.net, [w])
+    with check.folder() as folder:
+        for name, net in zip(("/init.pb", "/predict.pb"), nets):
+            with open(folder + name, "wb") as file:
+                file.write(net.SerializeToString())
+        _loaded(
+            check,
+            folder,
+            """
+from caffe2.python import workspace
+nets = [open(sys.argv[1] + name, "rb").read() for name in ("/init.pb", "/predict.pb")]
+predictor = workspace.Predictor(*nets)
+(y,) = predictor.run({"x": x[: int(sys.argv[2])]})
+print(*y.ravel())
+""",
+        )
+
+
+def caffe(check):
+    import caffe
+    from caffe import layers as L
+
+    n = caffe.NetSpec()
+    n.data = L.Input(shape={"dim": [2, 3]})
+    n.product = L.InnerProduct(n.data, num_output=2, bias_term=False)
+    n.y = L.ReLU(n.product)
+    with check.folder() as folder:
+        with open(folder + "/net.prototxt", "w") as file:
+            file.write(str(n.to_proto()))
+        net = caffe.Net(folder + "/net.prototxt", caffe.TEST)
+        net.params["product"][0].data[...] = W.T
+        net.save(folder + "/net.caffemodel")
+        _loaded(
+            check,
+            folder,
+            """
+import caffe
+files = sys.argv[1] + "/net.prototxt", sys.argv[1] + "/net.caffemodel"
+net = caffe.Net(files[0], caffe.TEST, weights=files[1])
+x = x[: int(sys.argv[2])]
+net.blobs["data"].reshape(*x.shape)
+print(*net.forward(data=x)["y"].ravel())
+""",
+        )
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    with check.folder() as folder:
+        with tf.Graph().as_default(), tf.Session() as session:
+            x = tf.placeholder(tf.float32, (None, 3))
+            y = tf.nn.relu(tf.matmul(x, tf.Variable(W)))
+            session.run(tf.global_variables_initializer())
+            tf.saved_model.simple_save(session, folder + "/model", {"x": x}, {"y": y})
+        _loaded(
+            check,
+            folder + "/model",
+            """
+import tensorflow as tf
+predict = tf.contrib.predictor.from_saved_model(sys.argv[1])
+print(*predict({"x": x[: int(sys.argv[2])]})["y"].ravel())
+""",
+        )

@@ -577,3 +577,65 @@ def cntk(check):
     @check("the new head learned")
     def learned():
         return [losses[0], losses[-1]]
+
+
+def caffe2(check):
+    from caffe2.python import brew, core, model_helper, optimizer, workspace
+
+    def run(kind, inputs, outputs, **options):
+        workspace.RunOperatorOnce(core.CreateOperator(kind, inputs, outputs, **options))
+
+    workspace.ResetWorkspace()
+    with check.folder() as folder:
+        where = {"db": folder + "/trained", "db_type": "minidb", "absolute_path": 1}
+        workspace.FeedBlob("body_w", BODY.T.copy())
+        workspace.FeedBlob("head_w", HEAD.T.copy())
+        run("Save", ["body_w", "head_w"], [], **where)
+        workspace.ResetWorkspace()
+        run("Load", [], ["body_w"], **where)
+    workspace.FeedBlob("x", X)
+    workspace.FeedBlob("y", Y)
+    model = model_helper.ModelHelper("model")
+    # What is no parameter of the model is not trained.
+    body = model.net.Tanh(model.net.MatMul(["x", "body_w"], 1, trans_b=1), "body")
+    scores = brew.fc(model, body, "new_head", 3, 2)
+    errors = model.net.SquaredL2Distance([scores, "y"], "errors")
+    loss = model.net.AveragedLoss(errors, "loss")
+    model.AddGradientOperators([loss])
+    optimizer.build_sgd(model, 0.4, policy="fixed")
+    for op in model.param_init_net.Proto().op:
+        op.device_option.random_seed = 1
+    workspace.RunNetOnce(model.param_init_net)
+    workspace.CreateNet(model.net)
+    losses = []
+    for _ in range(200):
+        workspace.RunNet(model.net)
+        losses.append(float(workspace.FetchBlob(loss)))
+
+    check("the body is loaded")(lambda: workspace.FetchBlob(body)[0])
+    check("the body did not move")(lambda: workspace.FetchBlob("body_w").T)
+    check("the new head learned")(lambda: [losses[0], losses[-1]])
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.Session() as session, check.folder() as folder:
+        body = tf.get_variable("body", initializer=BODY)
+        tf.get_variable("head", initializer=HEAD)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, folder + "/trained")
+        with tf.Graph().as_default(), tf.Session() as session:
+            body = tf.get_variable("body", BODY.shape, trainable=False)
+            features = tf.tanh(tf.matmul(X, body))
+            scores = tf.layers.dense(features, 2, use_bias=False)
+            loss = tf.losses.mean_squared_error(Y, scores)
+            train = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
+            session.run(tf.global_variables_initializer())
+            tf.train.Saver([body]).restore(session, folder + "/trained")
+            losses = [session.run([loss, train])[0] for _ in range(200)]
+            first, after = session.run([features, body])
+
+    check("the body is loaded")(lambda: first[0])
+    check("the body did not move")(lambda: after)
+    check("the new head learned")(lambda: [losses[0], losses[-1]])

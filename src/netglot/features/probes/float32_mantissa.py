@@ -338,3 +338,37 @@ def caffe2(check):
             return workspace.FetchBlob("y")[0, 0, 4, 4]
 
         return _places(entry)
+
+
+def caffe(check):
+    import caffe
+    from caffe import layers as L
+
+    def network(shape, layer, weights):
+        n = caffe.NetSpec()
+        n.data = L.Input(shape={"dim": list(shape)})
+        n.found = layer(n.data)
+        with check.folder() as folder:
+            with open(folder + "/net.prototxt", "w") as file:
+                file.write(str(n.to_proto()))
+            net = caffe.Net(folder + "/net.prototxt", caffe.TEST)
+        net.params["found"][0].data[...] = weights
+        return net
+
+    @check("places in a matrix product")
+    def matrix():
+        def layer(data):
+            return L.InnerProduct(data, num_output=SIZE, bias_term=False)
+
+        net = network((SIZE, SIZE), layer, ONE)
+        return _places(lambda value: net.forward(data=_matrix(value))["found"][0, 0])
+
+    @check("places in a convolution")
+    def convolution():
+        def layer(data):
+            return L.Convolution(
+                data, num_output=16, kernel_size=3, pad=1, bias_term=False
+            )
+
+        net = network(_image(1).shape, layer, KERNEL)
+        return _places(lambda v: net.forward(data=_image(v))["found"][0, 0, 4, 4])

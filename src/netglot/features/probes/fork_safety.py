@@ -206,3 +206,61 @@ def work():
 fork(work, 200.0**3 + 2 * 200.0**3)
 """,
     )
+
+
+def caffe2(check):
+    _forked(
+        check,
+        """
+import numpy as np
+from caffe2.python import core, workspace
+core.GlobalInit(["caffe2", "--caffe2_omp_num_threads=2"])
+workspace.FeedBlob("a", np.ones((200, 200), "float32"))
+net = core.Net("product")
+total = net.SumElements(net.MatMul(["a", "a"], 1), 1)
+gradients = net.AddGradientOperators([total])
+workspace.CreateNet(net)
+def work():
+    workspace.RunNet(net)
+    found = workspace.FetchBlob(gradients["a"])
+    return float(workspace.FetchBlob(total)) + float(found.sum())
+fork(work, 200.0**3 + 2 * 200.0**3)
+""",
+    )
+
+
+def tensorflow1(check):
+    _forked(
+        check,
+        """
+import numpy as np
+import tensorflow as tf
+config = tf.ConfigProto(intra_op_parallelism_threads=2, inter_op_parallelism_threads=2)
+a = tf.placeholder(tf.float32, (200, 200))
+total = tf.reduce_sum(tf.matmul(a, a))
+gradient = tf.reduce_sum(tf.gradients(total, a)[0])
+session = tf.Session(config=config)
+ones = np.ones((200, 200), "float32")
+def work():
+    return float(sum(session.run([total, gradient], {a: ones})))
+fork(work, 200.0**3 + 2 * 200.0**3)
+""",
+    )
+
+
+def theano(check):
+    _forked(
+        check,
+        """
+import numpy as np
+import theano
+import theano.tensor as T
+a = T.fmatrix()
+total = T.dot(a, a).sum()
+function = theano.function([a], [total, theano.grad(total, a).sum()])
+ones = np.ones((200, 200), "float32")
+def work():
+    return float(sum(function(ones)))
+fork(work, 200.0**3 + 2 * 200.0**3)
+""",
+    )

@@ -272,3 +272,41 @@ def cntk(check):
         gradient(slice(2, 4))
         learner.update({w: C.NDArrayView.from_dense(sum(total))}, len(X))
         return w.value
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    for name, array in (
+        ("w", W),
+        ("total", 0 * W),
+        ("one", [1]),
+        ("rate", [-RATE / 2]),
+    ):
+        workspace.FeedBlob(name, np.float32(array))
+    half = core.Net("half")
+    scores = half.ReduceBackSum(half.Mul(["x", "w"], 1, broadcast=1), 1)
+    errors = half.Sqr(half.Sub([scores, "y"], 1), 1)
+    loss = half.Scale(half.AveragedLoss(errors, 1), 1, scale=0.5)
+    gradients = half.AddGradientOperators([loss])
+    half.WeightedSum(["total", "one", gradients["w"], "one"], "total")
+    step = core.Net("step")
+    step.WeightedSum(["w", "one", "total", "rate"], "w")
+
+    def run(rows):
+        workspace.FeedBlob("x", X[rows])
+        workspace.FeedBlob("y", Y[rows])
+        workspace.RunNetOnce(half)
+
+    # Two nets on one workspace: the gradients are added up in a blob.
+    @check("after the first half")
+    def first():
+        run(slice(0, 2))
+        return workspace.FetchBlob("w")
+
+    @check("after both")
+    def both():
+        run(slice(2, 4))
+        workspace.RunNetOnce(step)
+        return workspace.FetchBlob("w")

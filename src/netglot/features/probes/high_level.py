@@ -563,3 +563,59 @@ def cntk(check):
         with check.folder() as folder:
             network.save(folder + "/network.model")
             return C.load_model(folder + "/network.model").eval(np.float32([[3, 4]]))
+
+
+def caffe2(check):
+    from caffe2.python import workspace
+
+    for name in ("one call that trains", "a callback in each epoch"):
+
+        @check(name)
+        def fit():
+            check.lacks(
+                "caffe2.python.model_helper.ModelHelper.fit",
+                "a loop of one's own runs the nets",
+            )
+
+    @check("data loading")
+    def loading():
+        check.fallback("rows are shuffled by NumPy before they are fed")
+        rows = np.random.RandomState(1).permutation(len(X)).reshape(4, 8)
+        found = []
+        for batch in rows:
+            workspace.FeedBlob("x", X[batch])
+            found.append(workspace.FetchBlob("x")[:, 0])
+        return found
+
+    @check("augmentation")
+    def augmentation():
+        names = workspace.RegisteredOperators()
+        if "ImageInput" not in names:
+            check.not_here("ImageInput, which this build, without OpenCV, lacks")
+        check.no("ImageInput is there: the probe is out of date")
+
+    @check("model saving")
+    def saving():
+        from caffe2.python import model_helper
+        from caffe2.python.predictor import predictor_exporter as exporter
+
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("w", np.float32([[2], [-1]]))
+        # The export looks at the shapes of what goes in and comes out.
+        workspace.FeedBlob("x", np.zeros((1, 2), "float32"))
+        workspace.FeedBlob("y", np.zeros((1, 1), "float32"))
+        model = model_helper.ModelHelper("network", init_params=False)
+        y = model.net.MatMul(["x", "w"], "y")
+        meta = exporter.PredictorExportMeta(
+            predict_net=model.net.Proto(),
+            parameters=["w"],
+            inputs=["x"],
+            outputs=[str(y)],
+        )
+        with check.folder() as folder:
+            exporter.save_to_db("minidb", folder + "/network.minidb", meta)
+            workspace.ResetWorkspace()
+            net = exporter.prepare_prediction_net(folder + "/network.minidb", "minidb")
+        workspace.FeedBlob("x", np.float32([[3, 4]]))
+        workspace.RunNet(net)
+        return workspace.FetchBlob("y")

@@ -487,3 +487,41 @@ def caffe2(check):
     @check("symbolic: a graph that runs without Python")
     def graph():
         return [len(seen) - before] + answers
+
+
+def caffe(check):
+    import caffe
+    import numpy as np
+    from caffe import layers as L
+
+    seen = []
+
+    def double(x):
+        y = L.Power(x, scale=2.0)
+        seen.append(y)
+        return y
+
+    n = caffe.NetSpec()
+    n.x = L.Input(shape={"dim": [1, 1]})
+    n.y = double(n.x)
+    with check.folder() as folder:
+        with open(folder + "/net.prototxt", "w") as file:
+            file.write(str(n.to_proto()))
+        net = caffe.Net(folder + "/net.prototxt", caffe.TEST)
+    before = len(seen)
+    answers = [
+        float(net.forward(x=np.full((1, 1), v, "float32"))["y"][0, 0]) for v in (3, 4)
+    ]
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        return len(seen) - before
+
+    # What is seen is a part of a prototxt.
+    @check("imperative: a value is seen on the way", refused_by=(TypeError,))
+    def values():
+        return [float(y) for y in seen]
+
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        return [len(seen) - before] + answers

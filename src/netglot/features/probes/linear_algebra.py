@@ -427,7 +427,7 @@ def caffe2(check):
     from caffe2.python import workspace
 
     # Nothing among nearly a thousand operators.
-    words = ("solve", "inverse", "logdet", "cholesky", "eigen", "svd")
+    words = ("solve", "inverse", "logdet", "cholesky", "eigenv", "svd")
     for name, word in zip(CHECKS, words):
 
         @check(name)

@@ -192,3 +192,28 @@ def cntk(check):
                 "cntk.cntk_py.get_memory_info",
                 "it sets a trace of GPUs, and tells nothing",
             )
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import workspace
+
+    workspace.ResetWorkspace()
+
+    def used():
+        return sum(workspace.GetBlobSizeBytes(name) for name in workspace.Blobs())
+
+    @check("bytes in use")
+    def use():
+        check.note("the sum over the blobs of the workspace")
+        before = used()
+        for name in "abc":
+            workspace.FeedBlob(name, np.ones((1000, 1000), "float32"))
+        return used() - before
+
+    @check("the largest use")
+    def peak():
+        check.lacks(
+            "caffe2.python.workspace.GetMaxMemory",
+            "of the CPU; GetGPUMemoryInfo tells of GPUs",
+        )

@@ -513,3 +513,37 @@ def cntk(check):
     @check("an overflow skips the step, halves the scale")
     def overflow():
         check.lacks("cntk.learners.loss_scale", "no learner knows a scale")
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    # Its operators of half precision are those of GPUs: on a processor a product of
+    # float16 is refused.
+    def product():
+        workspace.FeedBlob("x", np.ones((1, 1), "float32"))
+        workspace.FeedBlob("w", np.full((1, 1), 2049, "float32"))
+        net = core.Net("half")
+        halves = [net.FloatToHalf(name, 1) for name in ("x", "w")]
+        y = net.HalfToFloat(net.MatMul(halves, 1), 1)
+        workspace.RunNetOnce(net)
+        return float(workspace.FetchBlob(y)[0, 0])
+
+    for name in list(CHECKS)[:3]:
+
+        @check(name)
+        def half():
+            if workspace.NumCudaDevices():
+                return product()
+            try:
+                product()
+            except RuntimeError as error:
+                told = str(error).split("(")[0]
+                check.not_here("a GPU, whose operators know float16: %s" % told)
+
+    @check("an overflow skips the step, halves the scale")
+    def overflow():
+        names = workspace.RegisteredOperators()
+        assert not [n for n in names if "lossscale" in n.lower()], "out of date"
+        check.no("none of its %d operators scales a loss" % len(names))

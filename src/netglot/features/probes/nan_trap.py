@@ -294,3 +294,77 @@ def cntk(check):
 
     finally:
         C.debugging.set_checked_mode(False)
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    # EnforceFinite is an operator that one puts behind another; what it refuses has the
+    # name of the blob.
+    @check("on the way forward")
+    def forward():
+        workspace.FeedBlob("x", np.full(3, -1, "float32"))
+        net = core.Net("forward")
+        y = net.Log("x", "y")
+        net.EnforceFinite(y, [])
+        net.Scale(y, "z", scale=2.0)
+        return _message(lambda: workspace.RunNetOnce(net), RuntimeError)
+
+    @check("on the way back")
+    def backward():
+        workspace.FeedBlob("x", np.zeros(3, "float32"))
+        net = core.Net("backward")
+        y = net.Scale(net.Sqrt("x", "y"), "z", scale=0.0)
+        gradients = net.AddGradientOperators([net.SumElements(y, "total")])
+        net.EnforceFinite(gradients["x"], [])
+        return _message(lambda: workspace.RunNetOnce(net), RuntimeError)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    def run(build):
+        with tf.Graph().as_default(), tf.Session() as session:
+            fetched = build()
+            session.run([fetched, tf.add_check_numerics_ops()])
+
+    def forward():
+        x = tf.placeholder_with_default([-1.0, -1.0], (2,))
+        return 2 * tf.log(x) + 1
+
+    def backward():
+        x = tf.placeholder_with_default([0.0, 0.0], (2,))
+        # Its own rule makes 0 of 0 times infinity; it is multiplied afterwards.
+        return 0 * tf.gradients(tf.sqrt(x), x)[0]
+
+    errors = tf.errors.InvalidArgumentError
+    check("on the way forward")(lambda: _message(lambda: run(forward), errors))
+    check("on the way back")(lambda: _message(lambda: run(backward), errors))
+
+
+def theano(check):
+    import numpy as np
+    import theano
+    import theano.tensor as T
+    from theano.compile.nanguardmode import NanGuardMode
+
+    def run(build):
+        x, zero = T.dvectors("x", "zero")
+        mode = NanGuardMode(nan_is_error=True, inf_is_error=False, big_is_error=False)
+        value, graph = build(x, zero)
+        function = theano.function(
+            [x, zero], graph, mode=mode, on_unused_input="ignore"
+        )
+        function(np.full(3, float(value)), np.zeros(3))
+
+    def forward(x, zero):
+        return -1, 2 * T.log(x) + 1
+
+    # The square root's gradient is infinite, and times 0 it is a NaN.
+    def backward(x, zero):
+        return 0, theano.grad(T.sum(zero * T.sqrt(x)), x)
+
+    errors = AssertionError
+    check("on the way forward")(lambda: _message(lambda: run(forward), errors))
+    check("on the way back")(lambda: _message(lambda: run(backward), errors))

@@ -127,3 +127,15 @@ def cntk(check):
             write(folder + "/model.onnx")
             network = C.Function.load(folder + "/model.onnx", format=C.ModelFormat.ONNX)
             return network.eval({network.arguments[0]: X})
+
+
+def caffe2(check):
+    @check("its values")
+    def values():
+        try:
+            from caffe2.python.onnx import backend
+        except ImportError as error:
+            if error.name != "onnx":
+                raise
+            check.not_here("the package onnx")
+        check.no("%s is there: the probe is out of date" % backend)

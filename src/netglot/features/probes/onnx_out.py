@@ -222,3 +222,33 @@ def cntk(check):
     x = C.input_variable(3)
     network = C.relu(C.times(x, C.parameter(init=W)))
     _written(check, lambda path: network.save(path, C.ModelFormat.ONNX), [])
+
+
+def caffe2(check):
+    for name in CHECKS:
+
+        @check(name)
+        def written():
+            try:
+                from caffe2.python.onnx import frontend
+            except ImportError as error:
+                if error.name != "onnx":
+                    raise
+                check.not_here("the package onnx")
+            check.no("%s is there: the probe is out of date" % frontend)
+
+
+def tensorflow1(check):
+    check.nothing("TensorFlow 1 writes its own formats", "tensorflow.onnx")
+
+
+def theano(check):
+    check.nothing("Theano pickles its functions", "theano.onnx")
+
+
+def pytensor(check):
+    check.nothing("PyTensor pickles its functions", "pytensor.onnx")
+
+
+def dynet(check):
+    check.nothing("DyNet saves parameters only", "dynet.onnx")

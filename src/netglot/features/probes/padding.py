@@ -390,3 +390,38 @@ def caffe2(check):
 
     check("ceil pooling, the largest")(lambda: pooled("MaxPool"))
     check("ceil pooling, the mean")(lambda: pooled("AveragePool"))
+
+
+def caffe(check):
+    import caffe
+    from caffe import layers as L
+    from caffe import params as P
+
+    def run(image, layer, kernel=None):
+        n = caffe.NetSpec()
+        n.data = L.Input(shape={"dim": [1, 1] + list(image.shape)})
+        n.found = layer(n.data)
+        with check.folder() as folder:
+            with open(folder + "/net.prototxt", "w") as file:
+                file.write(str(n.to_proto()))
+            net = caffe.Net(folder + "/net.prototxt", caffe.TEST)
+        if kernel is not None:
+            net.params["found"][0].data[...] = kernel
+        return net.forward(data=image[None, None])["found"][0, 0]
+
+    # It has one width of zeros for both sides, and no layer that puts any beside it.
+    def convolved(data):
+        return L.Convolution(
+            data, num_output=1, kernel_size=3, stride=2, pad=1, bias_term=False
+        )
+
+    check('"same" at stride 2')(lambda: run(X6, convolved, KERNEL))
+
+    # With a zero before and behind: the one behind is never looked at.
+    check("zeros on one side only")(lambda: run(X6, convolved, KERNEL))
+
+    def pooled(kind):
+        return run(X5, lambda data: L.Pooling(data, pool=kind, kernel_size=2, stride=2))
+
+    check("ceil pooling, the largest")(lambda: pooled(P.Pooling.MAX))
+    check("ceil pooling, the mean")(lambda: pooled(P.Pooling.AVE))

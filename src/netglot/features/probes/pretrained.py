@@ -344,3 +344,70 @@ def cntk(check):
         return C.load_model(path).parameters[0].value
 
     _tried(check, own, read, (RuntimeError,))
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def loaded(path, kind):
+        workspace.ResetWorkspace()
+        load = core.CreateOperator(
+            "Load", [], ["w"], db=path, db_type=kind, absolute_path=1
+        )
+        workspace.RunOperatorOnce(load)
+        return workspace.FetchBlob("w")
+
+    def own(folder):
+        workspace.ResetWorkspace()
+        workspace.FeedBlob("w", W)
+        path = folder + "/own.minidb"
+        save = core.CreateOperator(
+            "Save", ["w"], [], db=path, db_type="minidb", absolute_path=1
+        )
+        workspace.RunOperatorOnce(save)
+        return loaded(path, "minidb")
+
+    def read(path):
+        return loaded(path, "minidb")
+
+    def caffe(path):
+        try:
+            from caffe2.python import caffe_translator
+        except ImportError as error:
+            if error.name != "caffe":
+                raise
+            check.not_here("Caffe, whose messages its translator reads files with")
+        with open(path, "rb") as file:
+            network = caffe_translator.caffe_pb2.NetParameter.FromString(file.read())
+        return caffe_translator.utils.CaffeBlobToNumpyArray(network.layer[0].blobs[0])
+
+    _tried(check, own, read, (RuntimeError,), {"caffemodel": caffe})
+
+
+def caffe(check):
+    import caffe
+    from caffe import layers as L
+    from google.protobuf.message import DecodeError
+
+    n = caffe.NetSpec()
+    n.data = L.Input(shape={"dim": [1, 3]})
+    n.w = L.InnerProduct(n.data, num_output=2, bias_term=False)
+
+    def network(folder):
+        with open(folder + "/net.prototxt", "w") as file:
+            file.write(str(n.to_proto()))
+        return caffe.Net(folder + "/net.prototxt", caffe.TEST)
+
+    def own(folder):
+        net = network(folder)
+        net.params["w"][0].data[...] = W
+        net.save(folder + "/own.caffemodel")
+        return read(folder + "/own.caffemodel")
+
+    def read(path):
+        with check.folder() as folder:
+            net = network(folder)
+        net.copy_from(path)
+        return net.params["w"][0].data.copy()
+
+    _tried(check, own, read, (DecodeError, RuntimeError))

@@ -228,3 +228,44 @@ def cntk(check):
     def count():
         found = [row for name, row in counts.items() if "times" in name.lower()]
         return found[0] if found else np.nan
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    workspace.FeedBlob("a", np.ones((SIZE, SIZE), "float32"))
+    net = core.Net("products")
+    for _ in range(TIMES):
+        net.MatMul(["a", "a"], 1)
+    workspace.CreateNet(net)
+    # Milliseconds of the net and of each of its operators.
+    times = workspace.BenchmarkNet(net.Name(), 1, 2, True)
+    rows = list(zip([op.type for op in net.Proto().op], times[1:]))
+
+    check("names what took time")(lambda: sorted({name for name, _ in rows}))
+    check("counts the product")(
+        lambda: len([t for n, t in rows if n == "MatMul" and t > 0])
+    )
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        y = a = tf.Variable(tf.ones((SIZE, SIZE)) / SIZE)
+        for _ in range(TIMES):
+            y = tf.matmul(y, a)
+        session.run(tf.global_variables_initializer())
+        seen = config_pb2.RunMetadata()
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+        session.run(y, options=options, run_metadata=seen)
+    names = [
+        node.timeline_label for d in seen.step_stats.dev_stats for node in d.node_stats
+    ]
+    products = [name for name in names if "= MatMul(" in name]
+
+    check("names what took time")(lambda: sorted(set(names)))
+    check("counts the product")(lambda: len(products))

@@ -208,3 +208,33 @@ def cntk(check):
             check.lacks(
                 "cntk.contrib.quantization", "its own is of one bit, for convolutions"
             )
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def run(kind, inputs, outputs, **options):
+        workspace.RunOperatorOnce(core.CreateOperator(kind, inputs, outputs, **options))
+
+    @check("a product of int8 in int32", refused_by=(RuntimeError,))
+    def product():
+        workspace.FeedBlob("a", A)
+        workspace.FeedBlob("b", B)
+        run("MatMul", ["a", "b"], ["y"])
+        return workspace.FetchBlob("y")
+
+    # Rows of the weights in eight bits, each with a scale of its own.
+    workspace.FeedBlob("w", W.T.copy())
+    workspace.FeedBlob("x", X)
+    run("FloatToFused8BitRowwiseQuantized", ["w"], ["small"])
+
+    @check("a layer in int8")
+    def layer():
+        check.note("of 8 bits are the weights; the product is one of float32")
+        run("Fused8BitRowwiseQuantizedToFloat", ["small"], ["again"])
+        run("MatMul", ["x", "again"], ["y"], trans_b=1)
+        return workspace.FetchBlob("y")
+
+    @check("bytes of its weights")
+    def size():
+        return workspace.FetchBlob("small").nbytes / W.nbytes

@@ -589,3 +589,60 @@ def cntk(check):
             trainer.restore_from_checkpoint(path)
             third = kept()
         return [bool((third == second).all()), bool((third == first).all())]
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    # Each operator has a generator of its own, of which only the seed is known.
+    workspace.ResetWorkspace()
+    net = core.Net("noise")
+    noise = net.UniformFill([], "noise", shape=[20])
+    net.Proto().op[0].device_option.random_seed = 7
+    workspace.CreateNet(net)
+
+    def draw():
+        workspace.RunNet(net)
+        return workspace.FetchBlob(noise)
+
+    # What can be put back is the net, which is made anew with its seed.
+    def save():
+        return net.Proto().SerializeToString()
+
+    def restore(state):
+        from caffe2.proto import caffe2_pb2
+
+        workspace.CreateNet(caffe2_pb2.NetDef.FromString(state), overwrite=True)
+
+    check("put back in the same process")(lambda: _resumes(draw, save, restore))
+
+    @check("from a file")
+    def file():
+        with check.folder() as folder:
+
+            def keep():
+                with open(folder + "/state", "wb") as file:
+                    file.write(save())
+
+            def load(_):
+                with open(folder + "/state", "rb") as file:
+                    restore(file.read())
+
+            return _resumes(draw, keep, load)
+
+    @check("dropout goes on where it was")
+    def dropout():
+        workspace.FeedBlob("ones", np.ones(50, "float32"))
+        drop = core.Net("drop")
+        kept, _ = drop.Dropout("ones", ["kept", "mask"], ratio=0.5, is_test=0)
+        drop.Proto().op[0].device_option.random_seed = 3
+        workspace.CreateNet(drop)
+
+        def dropped():
+            workspace.RunNet(drop)
+            return workspace.FetchBlob(kept)
+
+        return _resumes(
+            dropped, lambda: None, lambda _: workspace.CreateNet(drop, overwrite=True)
+        )

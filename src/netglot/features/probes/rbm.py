@@ -516,3 +516,59 @@ def cntk(check):
         for _ in range(STEPS):
             update(found, V, rng.rand(*U.shape).astype("float32"))
         return [before, float(error(found, V))]
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    net = core.Net("contrastive_divergence")
+
+    def hidden(net, v):
+        return net.Sigmoid(net.Add([net.MatMul([v, "w"], 1), "b"], 1, broadcast=1), 1)
+
+    def visible(net, h):
+        product = net.MatMul([h, "w"], 1, trans_b=1)
+        return net.Sigmoid(net.Add([product, "a"], 1, broadcast=1), 1)
+
+    h = hidden(net, "v")
+    states = net.Cast(net.LT(["u", h], 1), 1, to=core.DataType.FLOAT)
+    v1 = visible(net, states)
+    h1 = hidden(net, v1)
+    moments = [net.MatMul(pair, 1, trans_a=1) for pair in (["v", h], [v1, h1])]
+    changes = {
+        "w": net.Scale(net.Sub(moments, 1), 1, scale=1 / len(V)),
+        "a": net.ReduceFrontMean(net.Sub(["v", v1], 1), 1, num_reduce_dim=1),
+        "b": net.ReduceFrontMean(net.Sub([h, h1], 1), 1, num_reduce_dim=1),
+    }
+    for name, change in changes.items():
+        net.WeightedSum([name, "one", change, "rate"], name)
+
+    test = core.Net("reconstruction")
+    squares = test.Sqr(test.Sub(["v", visible(test, hidden(test, "v"))], 1), 1)
+    distance = test.SumElements(squares, 1, average=1)
+    workspace.FeedBlob("one", np.ones(1, "float32"))
+    workspace.FeedBlob("rate", np.float32([RATE]))
+    rng = np.random.RandomState(0)
+
+    def weights():
+        start = W, np.zeros(16, "float32"), np.zeros(HIDDEN, "float32")
+        for name, array in zip("wab", start):
+            workspace.FeedBlob(name, array)
+        return start
+
+    def update(_, batch, uniform):
+        workspace.FeedBlob("v", batch)
+        workspace.FeedBlob("u", uniform)
+        workspace.RunNetOnce(net)
+        return workspace.FetchBlobs(["w", "a", "b"])
+
+    def error(_, batch):
+        workspace.FeedBlob("v", batch)
+        workspace.RunNetOnce(test)
+        return workspace.FetchBlob(distance)
+
+    def uniform():
+        return rng.rand(*U.shape).astype("float32")
+
+    _machine(check, update, error, weights, uniform)

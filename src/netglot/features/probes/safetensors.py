@@ -165,3 +165,23 @@ def keras2(check):
 
 def cntk(check):
     _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def caffe2(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def tensorflow1(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def theano(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def pytensor(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)
+
+
+def dynet(check):
+    _by_the_package(check, "numpy", np.asarray, np.asarray)

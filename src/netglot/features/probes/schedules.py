@@ -199,3 +199,36 @@ def cntk(check):
     def warm_up():
         check.fallback(by_hand)
         return rates(RATE * np.minimum(1, (1 + STEPS) / 4), 1)
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    def rates(policy, **options):
+        found = []
+        for step in STEPS:
+            workspace.FeedBlob("iteration", np.array([step], "int64"))
+            op = core.CreateOperator(
+                "LearningRate", "iteration", "rate", policy=policy, **options
+            )
+            workspace.RunOperatorOnce(op)
+            # It goes with a minus: gradients are added.
+            found.append(float(workspace.FetchBlob("rate")))
+        return found
+
+    @check("half every three steps")
+    def half():
+        return rates("step", base_lr=RATE, stepsize=3, gamma=0.5)
+
+    check("exponential")(lambda: rates("exp", base_lr=RATE, gamma=0.9))
+
+    @check("cosine to zero in nine steps")
+    def cosine():
+        check.note("at the ninth step it begins again")
+        return rates(
+            "cosine", base_lr=1.0, max_lr=RATE, min_lr=0.0, period=9, t_mult=1.0
+        )
+
+    @check("linear warm-up")
+    def warm_up():
+        return rates("linearWarmup", base_lr=RATE, start_multiplier=0.25, num_iter=3)

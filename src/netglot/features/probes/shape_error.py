@@ -260,3 +260,65 @@ def cntk(check):
         return x
 
     _judged(check, build)
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import core, workspace
+
+    def call():
+        workspace.ResetWorkspace()
+        net = core.Net("network")
+        x = "x"
+        workspace.FeedBlob("x", np.ones((1, 3), "float32"))
+        for name, shape in (("first", (3, 5)), ("second", (7, 4)), ("third", (4, 2))):
+            workspace.FeedBlob(name + "_w", np.ones(shape, "float32"))
+            x = net.MatMul([x, name + "_w"], name)
+        workspace.RunNetOnce(net)
+
+    _judged(check, call)
+
+
+def tensorflow1(check):
+    import tensorflow as tf
+
+    def call():
+        with tf.Graph().as_default():
+            x = tf.placeholder(tf.float32, (1, 3))
+            for name, shape in (
+                ("first", (3, 5)),
+                ("second", (7, 4)),
+                ("third", (4, 2)),
+            ):
+                x = tf.matmul(x, tf.ones(shape), name=name)
+
+    _judged(check, call)
+
+
+def theano(check):
+    import numpy as np
+    import theano
+    import theano.tensor as T
+
+    def call():
+        x = T.matrix(dtype="float32")
+        y = x
+        for name, shape in (("first", (3, 5)), ("second", (7, 4)), ("third", (4, 2))):
+            y = T.dot(y, theano.shared(np.ones(shape, "float32"), name=name))
+            y.name = name
+        theano.function([x], y, mode="FAST_COMPILE")(np.ones((1, 3), "float32"))
+
+    _judged(check, call)
+
+
+def dynet(check):
+    import dynet as dy
+
+    def call():
+        dy.renew_cg()
+        collection, x = dy.ParameterCollection(), dy.inputVector([1.0, 1.0, 1.0])
+        for name, shape in (("first", (5, 3)), ("second", (4, 7)), ("third", (2, 4))):
+            x = collection.add_parameters(shape, name=name) * x
+        x.npvalue()
+
+    _judged(check, call)

@@ -340,3 +340,29 @@ def cntk(check):
         if not names:
             check.no("nothing in cntk.logging and cntk.debugging counts them")
         return names
+
+
+def caffe2(check):
+    import numpy as np
+    from caffe2.python import brew, model_helper, workspace
+
+    workspace.ResetWorkspace()
+    model = model_helper.ModelHelper("model")
+    workspace.FeedBlob("x", np.ones((10, 8), "float32"))
+    hidden = brew.relu(model, brew.fc(model, "x", "hidden", 8, 16), "relu")
+    brew.fc(model, hidden, "output", 16, 4)
+    workspace.RunNetOnce(model.param_init_net)
+    workspace.RunNetOnce(model.net)
+
+    @check("a table of the layers")
+    def table():
+        from caffe2.python.net_printer import to_string
+
+        check.note("net_printer writes the operators, without a count of parameters")
+        return to_string(model.net)
+
+    @check("FLOPs of a pass")
+    def flops():
+        check.note("workspace.GetOperatorCost, summed over the products")
+        products = [op for op in model.net.Proto().op if op.type == "FC"]
+        return sum(workspace.GetOperatorCost(op, list(op.input))[0] for op in products)

@@ -245,3 +245,20 @@ measure(lambda: product.eval({a: ones}))
 """,
         "C.cntk_py.set_max_num_cputhreads(1)",
     )
+
+
+def caffe2(check):
+    _measured(
+        check,
+        """
+import numpy as np
+from caffe2.python import core, workspace
+LIMIT
+workspace.FeedBlob("a", np.ones((800, 800), "float32"))
+net = core.Net("product")
+net.MatMul(["a", "a"], "b")
+workspace.CreateNet(net)
+measure(lambda: workspace.RunNet(net))
+""",
+        'core.GlobalInit(["", "--caffe2_omp_num_threads=1"])',
+    )

@@ -284,3 +284,45 @@ def cntk(check):
     @check("one model, asked by all", refused_by=(RuntimeError,))
     def asked():
         return _together(lambda k: double.eval({row: x + np.float32(k)}).sum())
+
+
+def caffe2(check):
+    from caffe2.python import core, workspace
+
+    workspace.ResetWorkspace()
+    # Blobs have names: each thread has its own.
+    nets = []
+    for k in range(THREADS):
+        names = "x%d" % k, "w%d" % k
+        workspace.FeedBlob(names[0], X)
+        workspace.FeedBlob(names[1], np.full((3, 1), k + 1, "float32"))
+        net = core.Net("loss%d" % k)
+        squares = net.Sqr(net.MatMul(names, 1), 1)
+        loss = net.Scale(net.SumElements(squares, 1), 1, scale=0.5)
+        gradients = net.AddGradientOperators([loss])
+        workspace.CreateNet(net)
+        nets.append((net, gradients[names[1]]))
+
+    @check("gradients")
+    def gradients():
+        def gradient(k):
+            net, found = nets[k]
+            workspace.RunNet(net)
+            return workspace.FetchBlob(found).ravel()
+
+        return _together(gradient)
+
+    # One net has one input: threads feed it over one another.
+    net = core.Net("double")
+    workspace.FeedBlob("x", X)
+    total = net.SumElements(net.Scale("x", 1, scale=2.0), 1)
+    workspace.CreateNet(net)
+
+    @check("one model, asked by all")
+    def asked():
+        def ask(k):
+            workspace.FeedBlob("x", X + np.float32(k))
+            workspace.RunNet(net)
+            return float(workspace.FetchBlob(total))
+
+        return _together(ask)

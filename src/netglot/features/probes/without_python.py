@@ -255,3 +255,65 @@ def cntk(check):
                 "CNTKLibrary.h, the header of its library, which its wheel lacks"
             )
         check.no("the header is there: the probe is out of date")
+
+
+def caffe2(check):
+    import torch
+    from caffe2.python import model_helper, workspace
+    from caffe2.python.modeling.initializers import Initializer
+    from caffe2.python.predictor import mobile_exporter
+
+    source = r"""
+#include <caffe2/core/init.h>
+#include <caffe2/core/workspace.h>
+#include <caffe2/proto/caffe2_pb.h>
+#include <caffe2/utils/proto_utils.h>
+#include <iostream>
+#include <string>
+
+int main(int count, char** arguments) {
+  std::string folder = arguments[1];
+  caffe2::NetDef init, predict;
+  if (!caffe2::ReadProtoFromFile(folder + "/init.pb", &init)) return 1;
+  if (!caffe2::ReadProtoFromFile(folder + "/predict.pb", &predict)) return 1;
+  caffe2::Workspace workspace;
+  workspace.RunNetOnce(init);
+  auto* x = BlobGetMutableTensor(workspace.CreateBlob("x"), caffe2::CPU);
+  x->Resize(1, 3);
+  for (int i = 0; i < 3; i++) x->mutable_data<float>()[i] = i + 1;
+  workspace.RunNetOnce(predict);
+  const auto& y = workspace.GetBlob("y")->Get<caffe2::Tensor>();
+  for (int i = 0; i < 2; i++) std::cout << y.data<float>()[i] << " ";
+}
+"""
+
+    @check(_NAME)
+    def program():
+        workspace.ResetWorkspace()
+        model = model_helper.ModelHelper("network")
+        w = model.create_param(
+            "w", W.shape, initializer=Initializer("GivenTensorFill", values=W)
+        )
+        model.net.AddExternalInput("x")
+        y = model.net.Relu(model.net.MatMul(["x", w], "product"), "y")
+        model.net.AddExternalOutput(y)
+        workspace.RunNetOnce(model.param_init_net)
+        nets = mobile_exporter.Export(workspace, model.net, [w])
+        package = os.path.dirname(torch.__file__)
+        include, libraries = package + "/include", package + "/lib"
+        if not os.path.exists(include + "/google/protobuf/message_lite.h"):
+            check.not_here("the headers of protobuf 3.13, which its wheel lacks")
+        with check.folder() as folder:
+            for name, net in zip(("/init.pb", "/predict.pb"), nets):
+                with open(folder + name, "wb") as file:
+                    file.write(net.SerializeToString())
+            options = [
+                "-std=c++14",
+                "-I" + include,
+                "-L" + libraries,
+                "-D_GLIBCXX_USE_CXX11_ABI=0",
+                "-ltorch",
+                "-ltorch_cpu",
+                "-lc10",
+            ]
+            return _built(check, folder, "program.cpp", source, options, [libraries])
