@@ -880,3 +880,53 @@ def caffe2(check):
             return net.Mul([net.Gather(["x", "rows"], 1), constant(PICKED)], 1)
 
         return [gradient(gathered)]
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    weights, signs = Tensor(WEIGHTS), Tensor([1.0, -2.0])
+
+    def gradients(functions):
+        found = []
+        for function in functions:
+            x = Tensor(X)
+            found.append(function(x).sum().gradient(x)[0].numpy())
+        return found
+
+    @check("pointwise")
+    def pointwise():
+        return gradients(
+            [
+                lambda x: weights * x.exp(),
+                lambda x: weights * (x * x + 1).log(),
+                lambda x: weights * x.tanh(),
+                lambda x: weights * x.sigmoid(),
+                lambda x: weights * x.relu(),
+                lambda x: weights / (x + 2),
+            ]
+        )
+
+    @check("over an axis")
+    def reductions():
+        return gradients(
+            [
+                lambda x: weights * x.softmax(1),
+                lambda x: x.max(1) * signs,
+                lambda x: x.var(1, correction=0) * signs,
+            ]
+        )
+
+    @check("products")
+    def products():
+        right, product = Tensor(RIGHT), Tensor(PRODUCT)
+        kernel = Tensor(KERNEL[None, None])
+
+        def convolved(x):
+            return x.reshape(1, 1, 2, 3).conv2d(kernel)[0, 0, 0] * signs
+
+        return gradients([lambda x: product * x.matmul(right), convolved])
+
+    @check("chosen rows")
+    def rows():
+        return gradients([lambda x: Tensor(PICKED) * x[ROWS]])

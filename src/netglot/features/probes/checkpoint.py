@@ -522,3 +522,41 @@ print(*session.run(w))
             folder,
         )
     _compared(check, found)
+
+
+def tinygrad(check):
+    source = """
+import sys
+from tinygrad import Context, Tensor, nn
+w = Tensor(START).is_param_()
+optimizer = nn.optim.SGD([w], 0.1, momentum=0.9)
+path = sys.argv[1] + "/state.safetensors"
+state = {"w": w, "momentum": optimizer.b[0]}
+
+def step():
+    optimizer.zero_grad()
+    (0.5 * (w**2).sum()).backward()
+    with Context(TRAINING=1):
+        optimizer.step()
+"""
+    with check.folder() as folder:
+        check.python(
+            source.replace("START", "[1.0, 2.0]")
+            + """
+step()
+nn.state.safe_save(state, path)
+""",
+            folder,
+        )
+        found = check.python(
+            source.replace("START", "[0.0, 0.0]")
+            + """
+for name, kept in nn.state.safe_load(path).items():
+    state[name].assign(kept.to(state[name].device)).realize()
+print(*w.numpy())
+step()
+print(*w.numpy())
+""",
+            folder,
+        )
+    _compared(check, found)

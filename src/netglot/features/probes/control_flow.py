@@ -657,3 +657,49 @@ def caffe2(check):
     @check("its gradient")
     def gradient():
         return [doubled(3.0, True), doubled(30.0, True)]
+
+
+def tinygrad(check):
+    from tinygrad import Tensor, TinyJit, dtypes
+    from tinygrad.engine.jit import JitError
+
+    def flipped(x):
+        return 2 * x if (x > 0).item() else 2 * x**3
+
+    def doubled(x):
+        while (x < 100).item():
+            x = 2 * x
+        return x
+
+    @check("an if that looks at a value")
+    def branch():
+        return [flipped(Tensor(v)).item() for v in (2.0, -2.0)]
+
+    def jitted(function, first, values):
+        """What comes of values after two calls with the first, which are recorded."""
+
+        def fed(value):
+            return Tensor([value]).contiguous().realize()
+
+        compiled = TinyJit(lambda x: function(x).realize())
+        for _ in range(2):
+            compiled(fed(first))
+        return [compiled(fed(value)).item() for value in values]
+
+    # What is recorded are kernels: there is no looking at a value.
+    @check("a compiled if", refused_by=(JitError,))
+    def compiled():
+        return jitted(flipped, 2.0, (2.0, -2.0))
+
+    @check("a compiled loop of unknown length", refused_by=(JitError,))
+    def loop():
+        return jitted(doubled, 3.0, (3.0, 30.0))
+
+    @check("its gradient")
+    def gradient():
+        check.fallback("through the loop in Python, not compiled")
+        found = []
+        for value in (3.0, 30.0):
+            x = Tensor(value, dtype=dtypes.float32)
+            found.append(doubled(x).gradient(x)[0].item())
+        return found

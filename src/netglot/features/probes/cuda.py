@@ -227,3 +227,26 @@ def dynet(check):
         if "gpu" not in _dynet.__name__:
             check.not_here("a GPU and _gdynet, the module of builds with CUDA")
         check.no("the probe is out of date")
+
+
+def keras2_theano(check):
+    @check("a product on a GPU")
+    def product():
+        try:
+            import pygpu
+        except ImportError:
+            check.not_here("the package pygpu, with which Theano uses a GPU")
+        check.no("%s is there: the probe is out of date" % pygpu)
+
+
+def keras2_cntk(check):
+    import cntk as C
+    from keras import backend as K
+
+    @check("a product on a GPU")
+    def product():
+        gpus = [d for d in C.device.all_devices() if d.type() == C.DeviceKind.GPU]
+        if not gpus:
+            check.not_here("a GPU; cntk is the build without CUDA, cntk-gpu the other")
+        C.device.try_set_default_device(gpus[0])
+        return K.eval(K.dot(K.constant(A), K.constant(V[:, None])))[:, 0]

@@ -491,3 +491,33 @@ def caffe2(check):
             return net.Scale(y, "tenth", scale=0.1)
 
         return run(longer)[1]
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    # What is detached has no gradient: the value is that of swish, the gradient that of
+    # a product of x and the slope.
+    def swish(x):
+        slope = (x.sigmoid() + x * x.sigmoid() * (1 - x.sigmoid())).clip(-0.5, 0.5)
+        straight = x * slope.detach()
+        return straight + (x * x.sigmoid() - straight).detach()
+
+    by_hand = "by detach: a function has no rule of one's own"
+
+    @check("its value")
+    def value():
+        check.fallback(by_hand)
+        return swish(Tensor(X)).numpy()
+
+    @check("its gradient is the written one")
+    def gradient():
+        check.fallback(by_hand)
+        x = Tensor(X)
+        return swish(x).sum().gradient(x)[0].numpy()
+
+    @check("inside a longer function")
+    def inside():
+        check.fallback(by_hand)
+        x = Tensor(X)
+        return (swish(2 * x).exp() / 10).sum().gradient(x)[0].numpy()

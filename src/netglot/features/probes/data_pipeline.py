@@ -358,3 +358,51 @@ def cntk(check):
         found = np.concatenate(read(_slowly, 2, multithreaded_deserializer=True))
         assert found.tolist() == list(range(0, 2 * COUNT, 2))
         return _by_several(check, time.perf_counter() - begin)
+
+
+def keras2(check):
+    import keras
+
+    class Numbers(keras.utils.Sequence):
+        """Batches of the numbers; shuffled anew at the end of an epoch."""
+
+        def __init__(self, size, function, shuffled=False):
+            self.rows, self.size = np.arange(COUNT), size
+            self.function, self.shuffled = function, shuffled
+            self.on_epoch_end()
+
+        def __len__(self):
+            return COUNT // self.size
+
+        def __getitem__(self, index):
+            rows = self.rows[index * self.size : (index + 1) * self.size]
+            return np.array([self.function(row) for row in rows])
+
+        def on_epoch_end(self):
+            if self.shuffled:
+                np.random.shuffle(self.rows)
+
+    def read(sequence, epochs=1, workers=1):
+        enqueuer = keras.utils.OrderedEnqueuer(sequence)
+        enqueuer.start(workers)
+        try:
+            batches = enqueuer.get()
+            return [next(batches) for _ in range(epochs * len(sequence))]
+        finally:
+            enqueuer.stop()
+
+    @check("shuffled anew in each epoch")
+    def shuffled():
+        check.note("by on_epoch_end of a Sequence of one's own")
+        np.random.seed(0)
+        numbers = Numbers(8, lambda i: i, shuffled=True)
+        return np.reshape(read(numbers, epochs=2), (2, COUNT))
+
+    check("batches, in order")(lambda: read(Numbers(8, lambda i: 2 * i)))
+
+    @check("several workers at a time")
+    def workers():
+        begin = time.perf_counter()
+        found = np.concatenate(read(Numbers(2, _slowly), workers=WORKERS))
+        assert found.tolist() == list(range(0, 2 * COUNT, 2))
+        return _by_several(check, time.perf_counter() - begin)

@@ -574,3 +574,47 @@ def caffe2(check):
     @check("complex", refused_by=refused)
     def numbers():
         return pair("complex64", "Mul", 1 + 2j, 3 - 1j)
+
+
+def tinygrad(check):
+    import subprocess
+
+    from tinygrad import Tensor, dtypes
+
+    @check("float64")
+    def double():
+        x = Tensor([1 + TINY], dtype=dtypes.float64)
+        return ((x - 1) / TINY).numpy()
+
+    def small(kind):
+        x = (
+            Tensor([2048.0, 1.0, 60000.0, 256.0], dtype=dtypes.float32)
+            .cast(kind)
+            .realize()
+        )
+        first = x[0] if kind == dtypes.float16 else x[3]
+        found = [v.realize() for v in (first + x[1], x[1] / 3, x[2] + x[2])]
+        return [v.cast(dtypes.float32).item() for v in found]
+
+    check("float16")(lambda: small(dtypes.float16))
+
+    @check("bfloat16")
+    def brain():
+        try:
+            return small(dtypes.bfloat16)
+        except subprocess.CalledProcessError:
+            check.not_here("a clang that computes with __bf16")
+
+    @check("float8 (e4m3)")
+    def quarter():
+        x = Tensor([0.3, 17.0]).cast(dtypes.fp8e4m3).realize()
+        return x.cast(dtypes.float32).numpy()
+
+    @check("int8")
+    def whole():
+        x = Tensor([100, 7, 8], dtype=dtypes.int8).realize()
+        return [(x[0] + x[0]).item(), (x[1] * x[2]).item()]
+
+    @check("complex")
+    def numbers():
+        check.lacks("tinygrad.dtypes.complex64", "it has no complex numbers")

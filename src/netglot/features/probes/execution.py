@@ -9,6 +9,8 @@ import time
 
 import numpy as np
 
+TIMEOUT = 300
+
 SIZE, TIMES = 300, 30
 #: Its product with itself is itself; the sum of its entries is SIZE.
 MEANS = np.full((SIZE, SIZE), 1.0 / SIZE, "float32")
@@ -329,3 +331,18 @@ def caffe2(check):
 
     check("when it computes")(lambda: _way(check, call, workspace.FetchBlob))
     check("the value in the end")(lambda: workspace.FetchBlob(call()).sum())
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    x = Tensor(MEANS).realize()
+
+    def call():
+        y = x
+        for _ in range(TIMES):
+            y = (y @ x).contiguous()
+        return y
+
+    check("when it computes")(lambda: _way(check, call, lambda y: y.numpy()))
+    check("the value in the end")(lambda: call().numpy().sum())

@@ -372,3 +372,20 @@ def caffe(check):
 
         net = network(_image(1).shape, layer, KERNEL)
         return _places(lambda v: net.forward(data=_image(v))["found"][0, 0, 4, 4])
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    one, kernel = Tensor(ONE), Tensor(KERNEL)
+
+    @check("places in a matrix product")
+    def matrix():
+        return _places(lambda v: (Tensor(_matrix(v)) @ one)[0, 0].item())
+
+    @check("places in a convolution")
+    def convolution():
+        def entry(value):
+            return Tensor(_image(value)).conv2d(kernel, padding=1)[0, 0, 4, 4].item()
+
+        return _places(entry)

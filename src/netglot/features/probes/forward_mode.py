@@ -354,3 +354,9 @@ def caffe2(check):
         "operators have gradients for the way back only",
         "caffe2.python.core.Net.AddForwardGradientOperators",
     )
+
+
+def tinygrad(check):
+    check.nothing(
+        "tinygrad's operations have rules for the way back only", "tinygrad.Tensor.jvp"
+    )

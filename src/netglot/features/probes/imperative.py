@@ -525,3 +525,36 @@ def caffe(check):
     @check("symbolic: a graph that runs without Python")
     def graph():
         return [len(seen) - before] + answers
+
+
+def tinygrad(check):
+    from tinygrad import Tensor, TinyJit
+
+    seen = []
+
+    def double(x):
+        y = 2 * x
+        seen.append(y)
+        return y
+
+    @check("imperative: Python runs in each of two calls")
+    def runs():
+        for value in (3.0, 4.0):
+            double(Tensor(value))
+        return len(seen)
+
+    @check("imperative: a value is seen on the way")
+    def values():
+        return [y.item() for y in seen]
+
+    # The first call runs as it is, the second is recorded; then Python is left out.
+    @check("symbolic: a graph that runs without Python")
+    def graph():
+        compiled = TinyJit(lambda x: double(x).realize())
+        for value in (1.0, 2.0):
+            compiled(Tensor([value]).contiguous().realize())
+        before = len(seen)
+        answers = [
+            compiled(Tensor([v]).contiguous().realize()).item() for v in (3.0, 4.0)
+        ]
+        return [len(seen) - before] + answers

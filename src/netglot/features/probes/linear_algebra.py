@@ -436,3 +436,25 @@ def caffe2(check):
             found = [n for n in names if word in n.lower()]
             assert not found, "%s: the probe is out of date" % found
             check.no("none of its %d operators is named so: %s" % (len(names), word))
+
+
+def tinygrad(check):
+    from tinygrad import Tensor
+
+    for name, lacking in (
+        ("solve", "solve"),
+        ("inverse", "inv"),
+        ("log determinant", "logdet"),
+        ("Cholesky", "cholesky"),
+        ("eigenvalues", "eigh"),
+    ):
+
+        @check(name)
+        def absent():
+            check.lacks("tinygrad.Tensor." + lacking, "it has qr and svd")
+
+    @check("singular values", refused_by=(RuntimeError,))
+    def singular():
+        b = Tensor(B)
+        total = (Tensor(RIGHT) * b.svd()[1]).sum()
+        return [total.item(), *total.gradient(b)[0].numpy().ravel()]

@@ -417,3 +417,36 @@ def caffe2(check):
         def ctc():
             assert "CTC" not in without("ctc"), "the probe is out of date"
             check.no("it has decoders, and the loss in a package beside it")
+
+
+def keras2_tensorflow(check):
+    import keras
+    from keras import backend as K
+
+    @check("cross entropy with label smoothing")
+    def smoothed():
+        labels = K.variable(np.eye(4)[LABELS])
+        found = keras.losses.categorical_crossentropy(
+            labels, K.variable(LOGITS), from_logits=True, label_smoothing=SMOOTHING
+        )
+        return K.eval(K.mean(found))
+
+    @check("Huber")
+    def huber():
+        errors = K.variable(ERRORS[:, None])
+        loss = keras.losses.Huber(reduction="none")
+        return K.eval(loss(K.zeros_like(errors), errors)).ravel()
+
+    # The blank is the last class here, and probabilities go in.
+    def ctc(gradient):
+        steps = K.variable(np.roll(STEPS, -1, axis=1)[None])
+        label = K.variable(np.array([TARGET]) - 1, dtype="int32")
+        sizes = [K.variable(np.array([[n]]), dtype="int32") for n in (2, 5)]
+        cost = K.ctc_batch_cost(label, K.softmax(steps), sizes[1], sizes[0])
+        if not gradient:
+            return float(K.eval(cost).ravel()[0])
+        (found,) = K.gradients(K.sum(cost), [steps])
+        return np.roll(K.eval(found)[0], 1, axis=1)
+
+    check("CTC")(lambda: ctc(False))
+    check("gradient of CTC")(lambda: ctc(True))

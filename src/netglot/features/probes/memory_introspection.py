@@ -217,3 +217,18 @@ def caffe2(check):
             "caffe2.python.workspace.GetMaxMemory",
             "of the CPU; GetGPUMemoryInfo tells of GPUs",
         )
+
+
+def tinygrad(check):
+    from tinygrad import GlobalCounters, Tensor
+
+    before = GlobalCounters.mem_used
+    arrays = [(Tensor.ones(1000, 1000) + 0).contiguous().realize() for _ in range(3)]
+    use = GlobalCounters.mem_used - before
+    assert len(arrays) == 3
+
+    check("bytes in use")(lambda: use)
+
+    @check("the largest use")
+    def peak():
+        check.lacks("tinygrad.GlobalCounters.mem_peak", "it counts what is in use now")

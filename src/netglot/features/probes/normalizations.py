@@ -573,3 +573,29 @@ def caffe2(check):
     def rms():
         found = run("RMSNorm", ["one", "zero"], ["inverse"], X, axis=3, eps=EPSILON)
         return found
+
+
+def tinygrad(check):
+    from tinygrad import Context, Tensor, nn
+
+    first, last = Tensor(X.transpose(0, 3, 1, 2).copy()), Tensor(X)
+    batch_norm = nn.BatchNorm(6, eps=EPSILON)
+
+    def moved(found):
+        return found.numpy().transpose(0, 2, 3, 1)
+
+    @check("batch")
+    def batch():
+        with Context(TRAINING=1):
+            return moved(batch_norm(first))
+
+    @check("batch: running variance")
+    def running():
+        variance = batch_norm.running_var.numpy()
+        check.note(_divisor(variance))
+        return variance
+
+    check("layer")(lambda: nn.LayerNorm(6, eps=EPSILON)(last).numpy())
+    check("group")(lambda: moved(nn.GroupNorm(2, 6, eps=EPSILON)(first)))
+    check("instance")(lambda: moved(nn.InstanceNorm(6, eps=EPSILON)(first)))
+    check("root mean square")(lambda: nn.RMSNorm(6, eps=EPSILON)(last).numpy())

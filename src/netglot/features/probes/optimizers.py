@@ -452,3 +452,32 @@ def caffe2(check):
     @check("AdamW")
     def adamw():
         check.lacks("caffe2.python.optimizer.build_adamw", "no such optimizer")
+
+
+def tinygrad(check):
+    from tinygrad import Context, Tensor
+    from tinygrad.nn import optim
+
+    def walk(build, **options):
+        w = Tensor(START.copy()).is_param_()
+        optimizer = build([w], RATE, **options)
+        with Context(TRAINING=1):
+            for _ in range(10):
+                optimizer.zero_grad()
+                (0.5 * (Tensor(A) * (w - Tensor(T)) ** 2).sum()).backward()
+                optimizer.step()
+        return w.numpy()
+
+    check("SGD with momentum")(lambda: walk(optim.SGD, momentum=0.9))
+    check("Nesterov's momentum")(lambda: walk(optim.SGD, momentum=0.9, nesterov=True))
+
+    @check("RMSprop")
+    def rmsprop():
+        check.lacks("tinygrad.nn.optim.RMSprop", "no such optimizer")
+
+    @check("Adagrad")
+    def adagrad():
+        check.lacks("tinygrad.nn.optim.Adagrad", "no such optimizer")
+
+    check("Adam")(lambda: walk(optim.Adam))
+    check("AdamW")(lambda: walk(optim.AdamW, weight_decay=0.1))

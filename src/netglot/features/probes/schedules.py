@@ -232,3 +232,31 @@ def caffe2(check):
     @check("linear warm-up")
     def warm_up():
         return rates("linearWarmup", base_lr=RATE, start_multiplier=0.25, num_iter=3)
+
+
+def keras2(check):
+    import keras
+    from keras import backend as K
+
+    # A callback sets the rate for each epoch: the formula is one's own.
+    def rates(formula):
+        check.fallback("LearningRateScheduler, which takes a function of one's own")
+        model = keras.models.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        seen = []
+        watch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(
+                K.get_value(model.optimizer.lr)
+            )
+        )
+        scheduler = keras.callbacks.LearningRateScheduler(lambda i: float(formula(i)))
+        x = np.zeros((1, 1))
+        model.fit(x, x, epochs=len(STEPS), verbose=0, callbacks=[scheduler, watch])
+        return seen
+
+    check("half every three steps")(lambda: rates(lambda i: RATE * 0.5 ** (i // 3)))
+    check("exponential")(lambda: rates(lambda i: RATE * 0.9**i))
+    check("cosine to zero in nine steps")(
+        lambda: rates(lambda i: RATE * (1 + np.cos(np.pi * i / 9)) / 2)
+    )
+    check("linear warm-up")(lambda: rates(lambda i: RATE * min(1, (1 + i) / 4)))

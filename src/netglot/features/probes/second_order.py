@@ -545,3 +545,33 @@ def caffe2(check):
     for name in ("Hessian times a vector", "the whole Hessian"):
         check(name)(lambda: tried("Cube", X))
     check("gradient of a gradient penalty")(lambda: tried("Tanh", [W * AT])[0])
+
+
+def tinygrad(check):
+    from tinygrad import Tensor, dtypes
+
+    def f(x):
+        return (x**3).sum() + x[0] * x[1] * x[2]
+
+    @check("the derivative of a derivative")
+    def second():
+        x = Tensor(0.7, dtype=dtypes.float32)
+        return x.sin().gradient(x)[0].gradient(x)[0].item()
+
+    @check("Hessian times a vector")
+    def product():
+        x = Tensor(X)
+        slope = f(x).gradient(x)[0]
+        return (slope * Tensor(DIRECTION)).sum().gradient(x)[0].numpy()
+
+    @check("the whole Hessian")
+    def hessian():
+        x = Tensor(X)
+        slope = f(x).gradient(x)[0]
+        return [slope[i].gradient(x)[0].numpy() for i in range(3)]
+
+    @check("gradient of a gradient penalty")
+    def penalty():
+        w, x = [Tensor(v, dtype=dtypes.float32) for v in (W, AT)]
+        slope = (w * x).tanh().gradient(x)[0]
+        return (slope**2).gradient(w)[0].item()
