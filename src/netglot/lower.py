@@ -368,10 +368,10 @@ def overhang(op: Any) -> tuple[tuple[int, int], ...]:
 
 
 def pad_average(op: Any) -> Sequence[Op]:
-    """A pool of means that counts no padding: what counts is part of the values.
+    """Padding that counts is part of the values; the overhang never is.
 
     Without ``ceil``, whose rule about windows that begin in the padding after the
-    values would see the padded ones as values.
+    values would take the padded ones for values.
     """
     padding = overhang(op)
     plain = {"ceil": False, "count_padding": False}

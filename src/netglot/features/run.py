@@ -209,12 +209,14 @@ class _Column:
             env = dataclasses.replace(
                 env, variables={**env.variables, **probe.variables}
             )
+        # As users run it, but for the threads without which it does not run.
+        least = {n: v for n, v in env.judged.items() if n in env.threads}
         worker = Worker.start_for(
             env,
             self.environment,
             log=self.folder / f"{self.name}-{row.name}.log",
             threads=THREADS,
-            pace="judged",
+            more=least,
             name=self.name,
         )
         if not probe.alone:
