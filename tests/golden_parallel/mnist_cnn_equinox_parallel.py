@@ -17,8 +17,10 @@ EPOCHS = 5
 
 jax.distributed.initialize()
 RANK, WORKERS = jax.process_index(), jax.process_count()
-# Every device holds its share of the rows of a batch.
-ROWS = NamedSharding(Mesh(jax.devices(), "rows"), PartitionSpec("rows"))
+MESH = Mesh(jax.devices(), "rows")
+# Every device holds all weights, and its share of the rows of a batch.
+jax.set_mesh(MESH)
+ROWS = NamedSharding(MESH, PartitionSpec("rows"))
 
 
 # 1. Load the data

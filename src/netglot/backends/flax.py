@@ -64,8 +64,10 @@ JOINED = (
     "",
     "jax.distributed.initialize()",
     "RANK, WORKERS = jax.process_index(), jax.process_count()",
-    "# Every device holds its share of the rows of a batch.",
-    'ROWS = NamedSharding(Mesh(jax.devices(), "rows"), PartitionSpec("rows"))',
+    'MESH = Mesh(jax.devices(), "rows")',
+    "# Every device holds all weights, and its share of the rows of a batch.",
+    "jax.set_mesh(MESH)",
+    'ROWS = NamedSharding(MESH, PartitionSpec("rows"))',
 )
 SHARDING = "from jax.sharding import Mesh, NamedSharding, PartitionSpec"
 
