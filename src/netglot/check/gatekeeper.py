@@ -55,6 +55,11 @@ def share() -> int:
     return max(1, len(machine.allowed_cpus()) // AT_ONCE)
 
 
+def shared(size: int, workers: int) -> int:
+    """So many observations, or a few more, that ``workers`` can share them evenly."""
+    return -(-size // workers) * workers
+
+
 def _as_it_is(verdict: Verdict) -> Verdict:
     return verdict
 
@@ -78,7 +83,7 @@ class Exam:
 
     def batches(self, program: Program, data: DataSet, workers: int = 1) -> Batches:
         """What the program and the reference are given; ``workers`` share it evenly."""
-        size, count = -(-self.size // workers) * workers, self.steps
+        size, count = shared(self.size, workers), self.steps
         if not program.recipe:
             size, count = observations(program.graph, FORWARD_SIZE), 1
         key = (data.path, count, size)

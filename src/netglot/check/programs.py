@@ -9,7 +9,7 @@ from typing import Any
 
 from netglot import backends, data, workloads
 from netglot.check.gate import Verdict
-from netglot.check.gatekeeper import STEPS, Exam, Gatekeeper, initial
+from netglot.check.gatekeeper import STEPS, Exam, Gatekeeper, initial, shared
 from netglot.check.gradients import descending, of_gradients
 from netglot.check.lineup import Watch, line_up
 from netglot.check.settings import Entry, Settings, entries
@@ -109,6 +109,7 @@ def check_programs(
     workload = workloads.get(settings.workload)
     chosen = entries(settings.labels)
     prepared = data.prepare(workload.data, settings.data)
+    size = shared(size, settings.workers)
     exams = [Exam(workload, steps, size)]
     if settings.workers == 1:
         # Several processes share a training; forward they are like one.
