@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from netglot import places, reference
-from netglot.backend import Engine, Program
+from netglot.backend import Program
 from netglot.check.compare import Difference
 from netglot.check.gate import Answer, Batches, Verdict, answer, gate
 from netglot.check.inputs import batches
@@ -28,8 +28,7 @@ from netglot.emit import emit
 from netglot.recipe import Initializers
 from netglot.runtime import machine
 from netglot.runtime.envs import Environment
-from netglot.runtime.jobs import Worker
-from netglot.runtime.team import Asked, Team
+from netglot.runtime.team import Asked, started
 from netglot.workloads import Workload
 
 #: Optimizer steps that are compared, and observations in each.
@@ -133,21 +132,20 @@ class Gatekeeper:
         stack: contextlib.ExitStack,
     ) -> Asked:
         """A worker, or several that train together, ended with the stack."""
-        workers, engine = self.settings.workers, entry.backend.engine
-        given: dict[str, Any] = {
-            "log": log,
-            "threads": self.settings.threads or share(),
-            "accelerator": self.settings.device != "cpu",
-            "pace": "judged",
-            "name": entry.label,
-        }
-        if workers == 1 or not isinstance(engine, Engine):
-            return stack.enter_context(
-                Worker.start_for(entry.env, environment, **given)
-            )
+        # Those of the exam before, where each has its own.
         stack.close()
-        return stack.enter_context(
-            Team.start_for(entry.env, environment, engine, workers, **given)
+        return stack.push(
+            started(
+                entry.env,
+                environment,
+                entry.backend.engine,
+                self.settings.workers,
+                log=log,
+                threads=self.settings.threads or share(),
+                accelerator=self.settings.device != "cpu",
+                pace="judged",
+                name=entry.label,
+            )
         )
 
     def _sit(

@@ -15,7 +15,7 @@ import numpy as np
 
 import netglot
 from netglot import data, places, workloads
-from netglot.backend import Engine, Program
+from netglot.backend import Program
 from netglot.check import Verdict
 from netglot.check.gatekeeper import Exam, Gatekeeper, initial
 from netglot.check.lineup import Start, Watch, line_up
@@ -24,8 +24,8 @@ from netglot.errors import UserError
 from netglot.race import records, statistics
 from netglot.race.settings import Settings
 from netglot.runtime import machine
-from netglot.runtime.jobs import Result, Worker
-from netglot.runtime.team import Asked, Team, threads_of
+from netglot.runtime.jobs import Result
+from netglot.runtime.team import Asked, started, threads_of
 from netglot.weights import to_program
 from netglot.workloads import Workload
 
@@ -308,18 +308,17 @@ class _Runner:
 
     def start(self, start: Start, log: Path) -> Asked:
         """A process of its own for a run, or several that train together."""
-        entry, engine = start.entry, start.entry.backend.engine
-        given: dict[str, Any] = {
-            "log": log,
-            "threads": self.settings.threads,
-            "accelerator": self.settings.device != "cpu",
-            "timed": True,
-            "name": entry.label,
-        }
-        if self.settings.workers == 1 or not isinstance(engine, Engine):
-            return Worker.start_for(entry.env, start.environment, **given)
-        workers = self.settings.workers
-        return Team.start_for(entry.env, start.environment, engine, workers, **given)
+        return started(
+            start.entry.env,
+            start.environment,
+            start.entry.backend.engine,
+            self.settings.workers,
+            log=log,
+            threads=self.settings.threads,
+            accelerator=self.settings.device != "cpu",
+            timed=True,
+            name=start.entry.label,
+        )
 
     def note(self, record: Mapping[str, Any]) -> None:
         """Keep the seconds of a run, by which it is decided whether more are wanted."""

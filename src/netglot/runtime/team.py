@@ -268,3 +268,16 @@ class Team:
 
 #: Who is asked: one process, or several as one.
 Asked = Worker | Team
+
+
+def started(
+    env: Env, environment: Environment, engine: Engine | str, count: int, **given: Any
+) -> Asked:
+    """One worker, or as many as ``count`` that train together by the engine.
+
+    ``given`` is what ``Team.start_for`` takes by name. A framework without an engine
+    has no program for several.
+    """
+    if count == 1 or not isinstance(engine, Engine):
+        return Worker.start_for(env, environment, **given)
+    return Team.start_for(env, environment, engine, count, **given)
