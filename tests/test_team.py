@@ -246,7 +246,7 @@ def test_two_processes_end_as_one(
 ) -> None:
     monkeypatch.setattr(gatekeeper, "_read", lambda path: None)
     settings = CheckSettings("mnist-fcn", (name,), tmp_path, workers=2)
-    report = check_programs(settings, _watch)
+    report = check_programs(settings, _watch, size=8)
     (checked,) = report.checked
     assert checked.status == "equal" and checked.verdict, checked.error
     found = {item.what: item.size for item in checked.verdict.differences}

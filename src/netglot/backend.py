@@ -106,7 +106,8 @@ class Env:
     not see an accelerator, and ``accelerator`` where it is to use one. ``shims`` are
     installed after the packages; ``needs`` must be there before.
     ``judged`` is set where a program is judged: it is given its weights and drops
-    nothing, so any generator of random numbers will do. ``hurry`` makes programs start
+    nothing, so any generator of random numbers will do, and nothing is timed, so that
+    what was compiled may be kept. ``hurry`` makes programs start
     sooner and run slower: for small networks that are run once. ``forget`` names a
     function (``module:function``) that has to be called between two programs in one
     process.
@@ -205,7 +206,8 @@ class Site:
     weights of this node are reached. ``activation`` is the text of a fused activation,
     or ``None``. ``in_block``: whether the node stands in a block, which may be used
     many times. ``before`` is the operation that makes the one input, where nothing else
-    reads that; ``readers`` are those that read the outputs.
+    reads that; ``readers`` are those that read the outputs. ``initializers`` say how
+    the weights are drawn; ``None`` leaves that to the framework.
     """
 
     op: Any
@@ -222,6 +224,7 @@ class Site:
     in_block: bool = False
     before: Op | None = None
     readers: tuple[Op, ...] = ()
+    initializers: Initializers | None = None
 
     @property
     def x(self) -> Expression:
@@ -250,8 +253,7 @@ class Site:
     def initial(self, weight: str) -> Any:
         """The recipe's initializer of a weight, as the backend writes it."""
         role = self.op.weights(*self.inputs)[weight].role
-        initializers = self.recipe.initializers if self.recipe else Initializers()
-        initializer = initializers.of(role)
+        initializer = (self.initializers or Initializers()).of(role)
         return self.backend.initializers[type(initializer)](initializer)
 
 
@@ -306,6 +308,11 @@ class Parts:
     operations: frozenset[type]
     helpers: tuple[str, ...]
     engine: Engine | None = None
+
+    @property
+    def initializers(self) -> Initializers | None:
+        """How the weights are drawn; ``None`` leaves that to the framework."""
+        return self.workload.initial
 
     @property
     def parallel(self) -> bool:

@@ -31,7 +31,7 @@ from netglot.errors import UserError
 from netglot.graph import Block, Call, Graph, Node, Repeat, infer_nodes
 from netglot.lower import lower
 from netglot.ops import Dropout, LogSoftmax, Op, Type
-from netglot.recipe import Recipe, SoftmaxCrossEntropy
+from netglot.recipe import Initializers, Recipe, SoftmaxCrossEntropy
 from netglot.source import WIDTH, Expression, Line, Statements, call, inline, layout
 from netglot.workloads import Workload
 
@@ -90,7 +90,7 @@ def emit(
     except Gap as gap:
         raise GapError(backend.name, [str(gap)]) from None
     graph, recipe = lowered.written, lowered.recipe
-    writer = _Writer(backend, recipe, settings.dtype)
+    writer = _Writer(backend, recipe, workload.initial, settings.dtype)
     blocks = tuple(writer.block(block) for block in graph.blocks())
     network = writer.scope(
         _own_name(class_name(workload.name), graph, backend),
@@ -228,6 +228,7 @@ class _Writer:
 
     backend: Backend
     recipe: Recipe | None
+    initializers: Initializers | None
     dtype: str
     gaps: list[str] = field(default_factory=list)
     needs: set[str] = field(default_factory=set)
@@ -317,6 +318,7 @@ class _Writer:
                 in_block,
                 _before(nodes, i, uses),
                 tuple(n.op for n in nodes if set(n.inputs) & set(outputs_of)),
+                self.initializers,
             )
             # An activation is written around the layer that it follows.
             before = written[-1] if written else None

@@ -846,7 +846,7 @@ def _brewed_layers(parts: Parts) -> list[str]:
 
 def _scores(parts: Parts, model: str) -> list[str]:
     """Adds the network to a model, with the recipe's initial weights."""
-    inits = parts.recipe.initializers if parts.recipe else recipe.Initializers()
+    inits = parts.initializers or recipe.Initializers()
     recurrent = parts.operations & {ops.SimpleRNN, ops.LSTM, ops.GRU}
     if recurrent and inits.recurrent != inits.kernel:
         raise Gap("both kernels of a recurrent layer are drawn alike")
@@ -878,7 +878,7 @@ FILLS: dict[type[recipe.Initializer], Any] = {
 
 def _helpers(parts: Parts) -> list[str]:
     """The layers that brew does not have, and how weights are drawn."""
-    inits = parts.recipe.initializers if parts.recipe else recipe.Initializers()
+    inits = parts.initializers or recipe.Initializers()
     scopes = (*parts.blocks, parts.network)
     body = "\n".join(line.text for scope in scopes for line in scope.apply)
     texts = []

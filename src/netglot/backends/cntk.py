@@ -135,9 +135,9 @@ def _name(s: Site, ending: str = "") -> str:
 
 def _initial(s: Site, role: str, default: str) -> Any:
     """The recipe's initializer, where it is not that of the layer."""
-    if s.recipe is None:
+    if s.initializers is None:
         return None
-    initializer = s.recipe.initializers.of(role)
+    initializer = s.initializers.of(role)
     return unless(default, INITIALIZERS[type(initializer)](initializer))
 
 

@@ -67,7 +67,7 @@ def _lines(s: Site, name: str, made: Expression) -> list[str]:
 
 
 def _initial(s: Site, role: str) -> Any:
-    initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
+    initializers = s.initializers or recipe.Initializers()
     initializer = initializers.of(role)
     return INITIALIZERS[type(initializer)](initializer)
 

@@ -58,6 +58,7 @@ ENV = Env(
     threads=flax.ENV.threads,
     cpu=flax.ENV.cpu,
     accelerator=flax.ENV.accelerator,
+    judged=flax.ENV.judged,
     hurry=flax.ENV.hurry,
     lock="equinox",
 )

@@ -98,9 +98,9 @@ def _axis(s: Site, letter: str) -> int:
 
 def _initial(s: Site, role: str, default: str = "") -> Any:
     """The recipe's initializer, where there is one and it is not that of the layer."""
-    if s.recipe is None:
+    if s.initializers is None:
         return None
-    initializer = s.recipe.initializers.of(role)
+    initializer = s.initializers.of(role)
     return unless(default, INITIALIZERS[type(initializer)](initializer))
 
 
@@ -677,9 +677,9 @@ IMPORTS = (
 
 def _definitions(parts: Parts, text: str) -> list[str]:
     """The initializers that the layers name."""
-    if parts.recipe is None:
+    if parts.initializers is None:
         return []
-    inits = parts.recipe.initializers
+    inits = parts.initializers
     roles = (inits.kernel, inits.recurrent, inits.bias, inits.embedding)
     limits = {i.limit for i in roles if isinstance(i, recipe.Uniform)}
     if len(limits) > 1:

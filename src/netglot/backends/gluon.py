@@ -48,14 +48,14 @@ def _dims(s: Site) -> int:
 
 def initial(s: Site, role: str, default: str) -> str | None:
     """The recipe's initializer, where it is not the one that comes by itself."""
-    initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
+    initializers = s.initializers or recipe.Initializers()
     initializer = initializers.of(role)
     return unless(default, INITIALIZERS[type(initializer)](initializer))
 
 
-def kernels(parts_recipe: recipe.Recipe | None) -> str:
+def kernels(given: recipe.Initializers | None) -> str:
     """The initializer of all that no layer names another for."""
-    inits = parts_recipe.initializers if parts_recipe else recipe.Initializers()
+    inits = given or recipe.Initializers()
     return str(INITIALIZERS[type(inits.kernel)](inits.kernel))
 
 
@@ -202,7 +202,7 @@ def _embedding(s: Site) -> Any:
         "nn.Embedding",
         s.op.vocabulary,
         s.op.features,
-        weight_initializer=initial(s, "embedding", kernels(s.recipe)),
+        weight_initializer=initial(s, "embedding", kernels(s.initializers)),
     )
 
 
@@ -230,7 +230,7 @@ def _recurrent(kind: str) -> Rule:
             activation=quoted("tanh") if plain and s.op.activation == "tanh" else None,
             layout=quoted("NTC"),
             bidirectional=unless(False, s.op.direction == "both"),
-            h2h_weight_initializer=initial(s, "recurrent", kernels(s.recipe)),
+            h2h_weight_initializer=initial(s, "recurrent", kernels(s.initializers)),
             i2h_bias_initializer=None if s.op.bias == "none" else opened or start,
             h2h_bias_initializer=start if s.op.bias == "two" else None,
         )
@@ -850,7 +850,7 @@ def frame(parts: Parts) -> list[Section]:
             "loss": loss,
             "and_optimizer": " and its optimizer" if trained else "",
             "network": parts.network.name,
-            "initializer": kernels(parts.recipe),
+            "initializer": kernels(parts.initializers),
             "first": inline(first),
             "trainer": trainer,
         },

@@ -617,7 +617,7 @@ def _setup(parts: Parts, flags: tuple[str, ...]) -> Section:
     init = _tree(parts.network.make)
     made = [*makers, *init]
     text = "\n".join(row.text if isinstance(row, Line) else row for row in made)
-    inits = parts.recipe.initializers if parts.recipe else recipe.Initializers()
+    inits = parts.initializers or recipe.Initializers()
     weights = {
         "kernel": INITIALIZERS[type(inits.kernel)](inits.kernel)("shape"),
         "bias": INITIALIZERS[type(inits.bias)](inits.bias)("shape[-1]"),

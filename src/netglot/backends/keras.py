@@ -38,6 +38,8 @@ from netglot.source import (
 # --- Facts ----------------------------------------------------------------------------
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: Keras makes keys for threefry alone; so at least it is unrolled less.
+JAX_JUDGED = {"JAX_THREEFRY_PARTITIONABLE": "0", **common.JAX_COMPILED}
 
 
 def _env(engine: str, package: str, lock: str, threads: tuple[str, ...] = ()) -> Env:
@@ -49,8 +51,7 @@ def _env(engine: str, package: str, lock: str, threads: tuple[str, ...] = ()) ->
         threads=(*THREADS, *threads),
         cpu={"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"},
         accelerator={**common.JAX_ON_GPU, **common.TENSORFLOW_ON_GPU},
-        # Keras makes keys for threefry alone; so at least it is unrolled less.
-        judged={"JAX_THREEFRY_PARTITIONABLE": "0"} if engine == "jax" else {},
+        judged=JAX_JUDGED if engine == "jax" else {},
         hurry=common.JAX_IN_A_HURRY if engine == "jax" else {},
         # The policy for element types is fixed by the first network.
         forget="keras.utils:clear_session",
@@ -86,7 +87,7 @@ def _layer(s: Site, kind: str, *arguments: Any, **keywords: Any) -> Any:
 
 def initial(s: Site, role: str, default: str) -> str | None:
     """The recipe's initializer, where it is not that of the layer."""
-    initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
+    initializers = s.initializers or recipe.Initializers()
     initializer = initializers.of(role)
     return unless(default, INITIALIZERS[type(initializer)](initializer))
 

@@ -171,7 +171,7 @@ def _embedding(s: Site) -> Any:
         s,
         input_dim=s.op.vocabulary,
         output_dim=s.op.features,
-        weight=_variable(s, "weight", "embedding", kernels(s.recipe)),
+        weight=_variable(s, "weight", "embedding", kernels(s.initializers)),
     )
 
 
@@ -181,7 +181,7 @@ def _recurrent(kind: str) -> Rule:
         gluon.check_recurrent(s, known)
         if initial(s, "bias", "mx.init.Zero()"):
             raise Gap("the biases of its recurrent layers start at 0")
-        if initial(s, "recurrent", kernels(s.recipe)):
+        if initial(s, "recurrent", kernels(s.initializers)):
             raise Gap("both kernels of its recurrent layers start alike")
         forget = getattr(s.op, "forget_bias", None)
         sizes = gluon.known(s, "F"), s.op.units
@@ -513,7 +513,7 @@ def _build(parts: Parts) -> list[str]:
     made = f"{parts.network.function}()"
     type_ = parts.graph.inputs[0][1]
     data = f'[("data", {inline(("BATCH_SIZE", *type_.shape[1:]))})]'
-    start = kernels(parts.recipe)
+    start = kernels(parts.initializers)
     if parts.recipe is None:
         return [
             f"model = mx.mod.Module({made}, label_names=None, context=CTX)",

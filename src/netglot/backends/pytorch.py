@@ -555,7 +555,7 @@ class $name(nn.Module):
 def _initialize(parts: Parts) -> list[str]:
     """The body of ``initialize``: a clause per kind of layer that has weights."""
     used = parts.operations
-    inits = parts.recipe.initializers if parts.recipe else recipe.Initializers()
+    inits = parts.initializers or recipe.Initializers()
 
     def fill(role: str, what: str) -> str:
         return str(INITIALIZERS[type(inits.of(role))](inits.of(role))).format(what)

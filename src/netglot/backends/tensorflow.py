@@ -797,7 +797,7 @@ def _uses(graph: Graph) -> dict[str, Uses]:
 
 def _layers(parts: Parts) -> list[str]:
     """The functions and layers that the network uses, with two blank lines after."""
-    initializers = parts.recipe.initializers if parts.recipe else recipe.Initializers()
+    initializers = parts.initializers or recipe.Initializers()
     texts = [
         layer(name, uses, initializers, parts.dtype, trained=parts.recipe is not None)
         for name, uses in _uses(parts.graph).items()

@@ -64,7 +64,7 @@ def _written(s: Site, prefix: str, expression: Any, inside: int = 0) -> tuple[st
 
 def _initial(s: Site, role: str, default: type[recipe.Initializer]) -> Any:
     """The recipe's initializer, where it is not that of the layer."""
-    initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
+    initializers = s.initializers or recipe.Initializers()
     initializer = initializers.of(role)
     return None if type(initializer) is default else s.initial(_WEIGHT[role])
 
@@ -74,7 +74,7 @@ _WEIGHT = {"kernel": "kernel", "bias": "bias", "embedding": "table"}
 
 def _only_defaults(s: Site, *roles: str) -> None:
     """Of what takes no initializer: kernels are Glorot's, biases 0."""
-    initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
+    initializers = s.initializers or recipe.Initializers()
     for role in roles:
         wanted = recipe.Zeros if role == "bias" else recipe.GlorotUniform
         if type(initializers.of(role)) is not wanted:
@@ -292,7 +292,7 @@ def _embedding(s: Site) -> Any:
 
 def _cell(s: Site) -> Any:
     """A cell: one matrix for what it reads and for its state, and one bias."""
-    initializers = s.recipe.initializers if s.recipe else recipe.Initializers()
+    initializers = s.initializers or recipe.Initializers()
     if initializers.kernel != initializers.recurrent:
         raise Gap("its cells have one initializer for both kernels")
     given: dict[str, Any] = {"activation": unless("tf.tanh", _CELL[s.op.activation])}

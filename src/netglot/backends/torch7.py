@@ -1021,7 +1021,7 @@ def _load_data(parts: Parts) -> Section:
 
 def _initial(parts: Parts) -> list[str]:
     """The body of ``initialize``: what is set where, by the layers that there are."""
-    initializers = parts.recipe.initializers if parts.recipe else recipe.Initializers()
+    initializers = parts.initializers or recipe.Initializers()
 
     def fill(role: str, tensor: str) -> str:
         made: str = INITIALIZERS[type(initializers.of(role))](initializers.of(role))

@@ -18,7 +18,7 @@ from netglot.emit import Settings as Variant
 from netglot.emit import emit
 
 #: Observations of a step: a difference shows in few, and many take long.
-FEW = 8
+FEW = 4
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,14 @@ def traced(workload: Workload) -> Workload:
         Node(_JOINED, Concat("F"), flattened, (_JOINED,)),
     ]
     whole = Graph(graph.name, graph.inputs, tuple(nodes), (_JOINED,))
-    return replace(workload, graph=whole, recipe=None, batch_size=workload.batch)
+    return replace(
+        workload,
+        graph=whole,
+        recipe=None,
+        batch_size=workload.batch,
+        # Drawn as those of the network that is trained: compiled once for both.
+        initializers=workload.initial,
+    )
 
 
 def pieces(graph: Graph) -> tuple[tuple[str, int], ...]:

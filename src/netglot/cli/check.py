@@ -18,7 +18,7 @@ from netglot.cli.options import runs_programs
 @click.option(
     "--train", type=int, help="Optimizer steps. [10 of a workload, none of models]"
 )
-@click.option("--size", type=int, default=8, help="Observations of a step. [8]")
+@click.option("--size", type=int, help="Observations of a step. [4]")
 @click.option(
     "--workers", type=int, default=1, help="Processes that train together. [1]"
 )
@@ -109,7 +109,7 @@ def _steps(asked: int | None, usual: int) -> int:
 
 
 def _programs(workload: str, given: dict[str, Any]) -> int:
-    from netglot.check.programs import check_programs
+    from netglot.check.programs import FEW, check_programs
     from netglot.check.settings import Settings
     from netglot.cli.live import watching
     from netglot.cli.options import PROGRAMS, programs_settings
@@ -117,8 +117,9 @@ def _programs(workload: str, given: dict[str, Any]) -> int:
     from netglot.report.verdicts import show_report
 
     steps = _steps(given["train"], 10)
-    if given["size"] < 1:
-        raise UserError(f"--size {given['size']}: at least 1 is needed.")
+    size = FEW if given["size"] is None else given["size"]
+    if size < 1:
+        raise UserError(f"--size {size}: at least 1 is needed.")
     asked = {name: given[name] for name in PROGRAMS}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
@@ -132,7 +133,7 @@ def _programs(workload: str, given: dict[str, Any]) -> int:
                 settings,
                 watch,
                 steps=steps,
-                size=given["size"],
+                size=size,
                 measured=given["out"] is not None,
             )
     if given["as_json"]:

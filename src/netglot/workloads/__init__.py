@@ -11,7 +11,7 @@ from typing import Any
 from netglot.data import DataSpec
 from netglot.errors import UserError, unknown
 from netglot.graph import Graph
-from netglot.recipe import Recipe
+from netglot.recipe import Initializers, Recipe
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Workload:
     """A network, how it is trained, on what, and what others reported.
 
     ``recipe`` is ``None`` for a network that is only run forward, ``batch_size`` then
-    says how many observations at a time. ``target`` is ``label``, or ``input`` where
-    the network is trained to give back what it is given. ``forms`` lists, per
+    says how many observations at a time, and ``initializers`` how its weights are drawn
+    (``None``: each framework has its own way). ``target`` is ``label``, or ``input``
+    where the network is trained to give back what it is given. ``forms`` lists, per
     operation, the attributes of the forms that are accepted, in order of preference.
     """
 
@@ -49,6 +50,7 @@ class Workload:
     data: DataSpec
     target: str = "label"
     batch_size: int = 0
+    initializers: Initializers | None = None
     forms: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     expected: tuple[Expected, ...] = ()
     origin: str = ""
@@ -57,6 +59,11 @@ class Workload:
     def batch(self) -> int:
         """Observations per batch."""
         return self.recipe.batch_size if self.recipe else self.batch_size
+
+    @property
+    def initial(self) -> Initializers | None:
+        """How its weights are drawn, trained or not."""
+        return self.recipe.initializers if self.recipe else self.initializers
 
     @property
     def metric(self) -> str:
