@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from netglot import backends, workloads
-from netglot.backend import PYTHON, STEPS, Engine, Program
+from netglot.backend import STEPS, Engine, Program
 from netglot.emit import GapError, Settings, emit
+from netglot.script import PYTHON
 
 pytestmark = pytest.mark.text
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 
 import marks
 from netglot import backends, reference
-from netglot.backend import PYTHON
 from netglot.cost import summarize
 from netglot.emit import GapError, emit
 from netglot.graph import Graph
 from netglot.ops import OPERATIONS
+from netglot.script import PYTHON
 from random_graphs import (
     LARGEST,
     QUIET,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,56 +12,9 @@ from netglot import axes
 from netglot.graph import Graph
 from netglot.ops import Op, Type
 from netglot.recipe import Initializer, Initializers, Loss, Optimizer, Recipe
+from netglot.script import PYTHON, Script
 from netglot.source import Expression, Line
 from netglot.workloads import Workload
-
-
-@dataclass(frozen=True)
-class Script:
-    """The language that programs are written in.
-
-    ``name`` is what highlighters call it, ``suffix`` ends the name of a program,
-    ``command`` runs it. ``comment`` begins one. ``keywords`` are no names of variables.
-    ``arrays`` ends the names of the files that its programs read, prepared data and
-    weights. ``first`` is the number of the first class, word or element. ``blocks`` is
-    a pattern of the texts without code: long comments, strings that explain.
-    """
-
-    name: str
-    suffix: str
-    command: str
-    comment: str
-    keywords: frozenset[str]
-    arrays: str = ".npz"
-    first: int = 0
-    blocks: str = ""
-
-
-_LUA = frozenset(
-    (
-        *("and", "break", "do", "else", "elseif", "end", "false", "for", "function"),
-        *("goto", "if", "in", "local", "nil", "not", "or", "repeat", "return", "then"),
-        *("true", "until", "while"),
-    )
-)
-PYTHON = Script(
-    "python",
-    ".py",
-    "python",
-    "#",
-    frozenset(keyword.kwlist),
-    blocks=r'^ *"""(?:.|\n)*?"""\n',
-)
-LUA = Script(
-    "lua",
-    ".lua",
-    "th",
-    "--",
-    _LUA,
-    arrays=".t7",
-    first=1,
-    blocks=r"^--\[\[(?:.|\n)*?\]\]\n",
-)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from netglot import backends, reference
-from netglot.backend import PYTHON, Program
+from netglot.backend import Program
 from netglot.data import t7
 from netglot.emit import Settings, emit
 from netglot.errors import UserError
@@ -80,15 +80,15 @@ def _readme(workload: Workload, programs: Sequence[Program]) -> str:
     for program in programs:
         script = program.script
         stem = program.name.removesuffix(script.suffix)
-        dash = "--" if script is PYTHON else "-"
+        dash, arrays = script.dash, script.arrays
         lines.append(
-            f"    {script.command} {program.name} {dash}data {data.name}{script.arrays}"
-            f" {dash}weights {stem}_weights{script.arrays}"
+            f"    {script.command} {program.name} {dash}data {data.name}{arrays}"
+            f" {dash}weights {stem}_weights{arrays}"
         )
     lines += [
         "",
-        f"Without `{'--' if PYTHON in [p.script for p in programs] else '-'}weights` a "
-        "program draws its own initial weights. The files of",
+        f"Without `{programs[0].script.dash}weights` a program draws its own initial "
+        "weights. The files of",
         "weights hold the same numbers for every framework, each in its own layout.",
         "",
     ]

@@ -16,7 +16,6 @@ import pytest
 import marks
 from cases import CASES
 from netglot import backends, reference, workloads
-from netglot.backend import LUA
 from netglot.check.gate import gate
 from netglot.data import DataSpec, t7
 from netglot.emit import GapError, Settings, emit
@@ -42,6 +41,7 @@ from netglot.recipe import SGD, Adam, MeanSquaredError, Optimizer, Recipe
 from netglot.report import side_by_side
 from netglot.runtime import envs
 from netglot.runtime.jobs import Worker
+from netglot.script import LUA
 from netglot.weights import from_program, to_program
 from netglot.workloads import Workload
 from netglot.writing import write

@@ -14,7 +14,6 @@ from typing import Any
 
 from netglot import axes, lower, ops, recipe
 from netglot.backend import (
-    LUA,
     Backend,
     Env,
     Gap,
@@ -29,6 +28,7 @@ from netglot.backends import common
 from netglot.emit import function_name
 from netglot.graph import Block, Node, Repeat
 from netglot.graph import Call as BlockCall
+from netglot.script import LUA
 from netglot.source import WIDTH, Line, Statements, inline, squeeze
 
 # --- Facts ----------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Iterable, Sequence
 
-from netglot.backend import PYTHON, Program
+from netglot.backend import Program
 from netglot.errors import UserError
+from netglot.script import PYTHON
 
 _STEP = re.compile(r"# (\d+\. .+)")
 

@@ -7,14 +7,13 @@ that a layer stands on the same row everywhere and no program is rearranged.
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from netglot.backend import PYTHON, STEPS, Program
+from netglot.backend import STEPS, Program
 from netglot.emit import function_name
 from netglot.errors import UserError, unknown
 from netglot.report import pages
@@ -220,35 +219,11 @@ def _labels(program: Program) -> Sequence[tuple[str, tuple[str, ...]]]:
 
 def _definitions(program: Program) -> dict[int, str]:
     """The top-level function or class that each line is in, its comment included."""
-    lines = program.source.splitlines()
-    found: dict[int, str] = {}
-    if program.script is not PYTHON:
-        for first, last, name in _functions(lines):
-            while first > 1 and lines[first - 2].startswith(program.script.comment):
-                first -= 1
-            found |= dict.fromkeys(range(first, last + 1), name)
-        return found
-    for node in ast.parse(program.source).body:
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-            continue
-        first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-        while first > 1 and lines[first - 2].startswith("#"):
-            first -= 1
-        for number in range(first, (node.end_lineno or first) + 1):
-            found[number] = node.name
-    return found
-
-
-def _functions(lines: Sequence[str]) -> Iterable[tuple[int, int, str]]:
-    """First line, last line and name of each function of Lua that is not indented."""
-    first, name = 0, ""
-    for number, line in enumerate(lines, start=1):
-        head = re.match(r"(?:local )?function (\w+)\(", line)
-        if head:
-            first, name = number, head[1]
-        elif line == "end" and name:
-            yield first, number, name
-            name = ""
+    return {
+        number: name
+        for first, last, name in program.script.definitions(program.source)
+        for number in range(first, last + 1)
+    }
 
 
 def _block(definition: str, blocks: Sequence[str]) -> str:
