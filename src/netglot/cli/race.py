@@ -164,16 +164,12 @@ def _sizes(text: str | None) -> list[int]:
 
 def _series(settings: Settings, tables: Sequence[series.Table], as_json: bool) -> int:
     """Race after race; one that cannot be raced does not stop the others."""
-    import json
-
     from rich.console import Console
 
-    from netglot import places
     from netglot.cli.live import watching
     from netglot.errors import UserError
-    from netglot.race import ancestors, series
-    from netglot.report import ancestors as beside
-    from netglot.report import growth, scaling
+    from netglot.race import series
+    from netglot.report import several
     from netglot.report.files import write_report
 
     summaries, failed, clean = [], {}, True
@@ -194,30 +190,13 @@ def _series(settings: Settings, tables: Sequence[series.Table], as_json: bool) -
             )
             return 130
         summaries.append(write_report(settings.out / table.name))
-    out, task = settings.out, settings.workload
-    what = task.rpartition("-")[2]
-    if settings.workload == ancestors.NAME:
-        content = beside.as_json(summaries, failed)
-        places.write_text(out / "report.md", beside.markdown(summaries, failed))
-        shown = [beside.table(summary) for summary in summaries]
-    elif any(table.folder for table in tables):
-        content = scaling.as_json(task, summaries, failed)
-        places.write_text(out / "report.md", scaling.markdown(task, summaries, failed))
-        places.write_bytes(out / "scaling.png", scaling.picture(summaries))
-        places.write_json(out / "report.json", content)
-        shown = [scaling.tables(summaries)]
-    else:
-        content = growth.as_json(what, summaries, failed)
-        places.write_text(out / "report.md", growth.markdown(what, summaries, failed))
-        places.write_bytes(out / "growth.png", growth.picture(what, summaries))
-        places.write_json(out / "report.json", content)
-        shown = [growth.tables(what, summaries)]
+    report = several.told(settings.workload, tables, summaries, failed)
+    report.write(settings.out)
     if as_json:
-        click.echo(json.dumps(content, indent=1))
+        click.echo((settings.out / "report.json").read_text())
         return 0 if clean else 1
-    for part in shown:
-        Console().print(part)
+    Console().print(report.shown)
     for name, why in failed.items():
         click.echo(f"{name}: {why}", err=True)
-    click.echo(f"Records, plots and pages: {out} (report.md)")
+    click.echo(f"Records, plots and pages: {settings.out} (report.md)")
     return 0 if clean else 1
