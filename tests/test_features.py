@@ -279,8 +279,16 @@ def test_every_probe_can_be_read_and_told_what_is_right() -> None:
 
 
 def test_probes_have_no_file_without_a_row() -> None:
-    files = {path.stem for path in rows.FOLDER.glob("*.py")} - {"__init__"}
+    """Those called ``_name`` are what several share."""
+    files = {path.stem for path in rows.FOLDER.glob("[!_]*.py")}
     assert files <= {row.path.stem for row in rows.ROWS.values()}
+
+
+def test_a_cell_shows_what_its_probe_shares_with_others() -> None:
+    """What is shared is part of what was asked: changed, it is asked again."""
+    source = rows.probe(rows.get("custom-op-python").path).sources["pytorch"]
+    assert "# _swish.py" in source and "def alike(" in source
+    assert "torch.nn.Conv2d(1, 32, 3)" in source and "jax" not in source
 
 
 def test_what_runs_elsewhere_is_old_python() -> None:

@@ -261,9 +261,12 @@ def run(path, variant):
     spec = importlib.util.spec_from_file_location("probe", path)
     probe = importlib.util.module_from_spec(spec)
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    # For what probes share, which lies beside them.
+    sys.path.insert(0, os.path.dirname(path))
     try:
         spec.loader.exec_module(probe)
     finally:
+        sys.path.pop(0)
         sys.dont_write_bytecode = before
     check, printed = Check(probe.CHECKS), io.StringIO()
     broken = ""

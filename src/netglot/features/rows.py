@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -158,9 +158,9 @@ def variants(framework: str) -> tuple[str, ...]:
 class Probe:
     """What a file of a probe says without being run.
 
-    ``sources`` has for each variant the file without the other variants. ``alone``: it
-    changes what other probes would see, and gets a process of its own. ``variables``
-    are set in that process.
+    ``sources`` has for each variant the file without the other variants, and what it
+    uses of files that probes share. ``alone``: it changes what other probes would see,
+    and gets a process of its own. ``variables`` are set in that process.
     """
 
     sources: Mapping[str, str]
@@ -181,8 +181,13 @@ def probe(path: Path) -> Probe:
             if name in ("TIMEOUT", "ALONE", "VARIABLES"):
                 said[name] = ast.literal_eval(node.value)
     variables = dict(said.get("VARIABLES", {}))
+    variants, beside = _variants(tree), list(_beside(path, tree))
     return Probe(
-        {name: _without(text, tree, name) for name in _variants(tree)},
+        {
+            name: _without(text, variants, name)
+            + "".join(_of_file(other, variants, name) for other in beside)
+            for name in variants
+        },
         float(said.get("TIMEOUT", TIMEOUT)),
         bool(said.get("ALONE") or variables),
         variables,
@@ -200,10 +205,30 @@ def _variants(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     }
 
 
-def _without(text: str, tree: ast.Module, kept: str) -> str:
+def _beside(path: Path, tree: ast.Module) -> Iterator[Path]:
+    """The files that several probes share and this one imports: ``_name.py``."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("_"):
+                    yield path.with_name(f"{alias.name}.py")
+
+
+def _of_file(path: Path, variants: Container[str], kept: str) -> str:
+    """A shared file under its name, without what it has for other variants."""
+    text = path.read_text()
+    functions = {
+        node.name: node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef) and node.name in variants
+    }
+    return f"\n\n# {path.name}\n{_without(text, functions, kept)}"
+
+
+def _without(text: str, variants: Mapping[str, ast.FunctionDef], kept: str) -> str:
     """A file without its variants but one."""
     lines = text.splitlines()
-    for name, node in _variants(tree).items():
+    for name, node in variants.items():
         if name != kept:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             for at in range(first - 1, node.end_lineno or first):

@@ -4,77 +4,15 @@ Swish, whose value and gradient are computed by code that the framework does not
 into (NumPy): does it become an operation like others, with a gradient, in a network?
 """
 
+import _swish
 import numpy as np
+from _swish import IMAGES, LABELS, POINTS, W1, W2, X, Y
 
+CHECKS = _swish.CHECKS
 TIMEOUT = 300
 # MXNet alone heeds it. Its engine of several threads lets an operation in Python read
 # what a convolution of oneDNN has not written yet: weights that change from run to run.
 VARIABLES = {"MXNET_ENGINE_TYPE": "NaiveEngine"}
-
-# One step of descent, 0.1 times the gradient, of the mean squared error of
-# swish(X w1) w2 from Y.
-X = np.array([[0.3, -0.7], [0.9, 0.2], [-0.4, 1.1], [0.5, 0.6]])
-Y = np.array([[0.1], [-0.3], [0.8], [0.0]])
-W1 = np.array([[0.7, -0.2, 0.4], [-0.5, 0.3, 0.9]])
-W2 = np.array([[0.6], [-1.1], [0.2]])
-
-
-def _sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def _slope(x):
-    s = _sigmoid(x)
-    return s + x * s * (1 - s)
-
-
-def _stepped():
-    hidden = X @ W1
-    swished = hidden * _sigmoid(hidden)
-    distance = 2 * (swished @ W2 - Y) / len(X)
-    by_w1 = X.T @ (distance @ W2.T * _slope(hidden))
-    return np.concatenate(
-        [(W1 - 0.1 * by_w1).ravel(), (W2 - 0.1 * swished.T @ distance).ravel()]
-    )
-
-
-POINTS = np.array([-2.0, -0.3, 0.4, 1.5])
-
-
-def as_composed(share):
-    """trained, every weight within 1/200 of its way of the composed form"""
-    return share < 0.005
-
-
-CHECKS = {
-    "its value": POINTS * _sigmoid(POINTS),
-    "its gradient": _slope(POINTS),
-    "a network with it, trained a step": _stepped(),
-    "in mnist-cnn, trained like the composed form": as_composed,
-}
-
-#: Images and labels for the network of mnist-cnn, without its dropout.
-IMAGES = np.random.RandomState(1).rand(16, 28, 28, 1).astype("float32")
-LABELS = np.arange(16) % 10
-
-
-def _alike(check, build, swish, composed):
-    """Trains a network with both forms; by how much its weights then differ.
-
-    ``build(activation)`` makes the network with the same weights each time, and gives a
-    step of training and what lists its weights. The difference is over the way that the
-    weights have gone.
-    """
-    (step, weights), (other, others) = build(swish), build(composed)
-    start = [np.array(w) for w in weights()]
-    mine, its = check.by_turns([step, other])
-    check.note(
-        "a step takes %.2f times that of the composed form (%.0f ms, %.0f ms)"
-        % (mine / its, 1000 * mine, 1000 * its)
-    )
-    pairs = [[np.array(w) for w in each] for each in (weights(), others())]
-    way = max(np.abs(w - w0).max() for w, w0 in zip(pairs[0], start))
-    return max(np.abs(a - b).max() for a, b in zip(*pairs)) / way
 
 
 def numpy(check):
@@ -84,9 +22,9 @@ def numpy(check):
 
     @primitive
     def swish(x):
-        return x * _sigmoid(x)
+        return x * _swish.sigmoid(x)
 
-    defvjp(swish, lambda answer, x: lambda upstream: upstream * _slope(x))
+    defvjp(swish, lambda answer, x: lambda upstream: upstream * _swish.slope(x))
 
     @check("its value")
     def value():
@@ -106,39 +44,9 @@ def numpy(check):
         stepped = [w - 0.1 * g for w, g in zip((W1, W2), gradients)]
         return np.concatenate([w.ravel() for w in stepped])
 
-    def network(activation):
-        rng = np.random.RandomState(0)
-        shapes = (3, 3, 1, 32), (3, 3, 32, 64), (9216, 128), (128, 10)
-        weights = [(rng.randn(*s) / 30).astype("float32") for s in shapes]
-        labels = np.eye(10, dtype="float32")[LABELS]
-
-        def conv(x, w):
-            """The sum of what each of nine places of the kernel sees."""
-            size = x.shape[1] - 2
-            return sum(
-                anp.dot(x[:, a : a + size, b : b + size], w[a, b])
-                for a in range(3)
-                for b in range(3)
-            )
-
-        def loss(weights):
-            w1, w2, w3, w4 = weights
-            x = activation(conv(activation(conv(IMAGES, w1)), w2))
-            x = anp.max(anp.reshape(x, (-1, 12, 2, 12, 2, 64)), axis=(2, 4))
-            x = activation(anp.dot(anp.reshape(x, (-1, 9216)), w3))
-            scores = anp.dot(x, w4)
-            logs = scores - anp.log(anp.sum(anp.exp(scores), axis=1, keepdims=True))
-            return -anp.sum(labels * logs) / len(labels)
-
-        def step():
-            for w, gradient in zip(weights, grad(loss)(weights)):
-                w -= 0.02 * gradient
-
-        return step, lambda: weights
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x / (1 + anp.exp(-x)))
+        return _swish.alike(check, _swish.numpy, swish, lambda x: x / (1 + anp.exp(-x)))
 
 
 def pytorch(check):
@@ -146,11 +54,11 @@ def pytorch(check):
 
     @torch.library.custom_op("netglot_probe::swish", mutates_args=())
     def swish(x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(x.numpy() * _sigmoid(x.numpy()))
+        return torch.from_numpy(x.numpy() * _swish.sigmoid(x.numpy()))
 
     @torch.library.custom_op("netglot_probe::swish_slope", mutates_args=())
     def swish_slope(x: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(upstream.numpy() * _slope(x.numpy()))
+        return torch.from_numpy(upstream.numpy() * _swish.slope(x.numpy()))
 
     @swish.register_fake
     def shape(x):
@@ -183,31 +91,11 @@ def pytorch(check):
         optimizer.step()
         return torch.cat([w1.flatten(), w2.flatten()]).detach()
 
-    def network(activation):
-        class Activation(torch.nn.Module):
-            def forward(self, x):
-                return activation(x)
-
-        torch.manual_seed(0)
-        model = torch.nn.Sequential(
-            *(torch.nn.Conv2d(1, 32, 3), Activation()),
-            *(torch.nn.Conv2d(32, 64, 3), Activation()),
-            *(torch.nn.MaxPool2d(2), torch.nn.Flatten()),
-            *(torch.nn.Linear(9216, 128), Activation(), torch.nn.Linear(128, 10)),
-        )
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
-        x, y = torch.tensor(IMAGES).permute(0, 3, 1, 2), torch.tensor(LABELS)
-
-        def step():
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-
-        return step, lambda: [w.detach() for w in model.parameters()]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * torch.sigmoid(x))
+        return _swish.alike(
+            check, _swish.pytorch, swish, lambda x: x * torch.sigmoid(x)
+        )
 
 
 def jax(check):
@@ -224,13 +112,13 @@ def jax(check):
 
     @jax.custom_vjp
     def swish(x):
-        return on_the_host(lambda x: x * _sigmoid(x), x)
+        return on_the_host(lambda x: x * _swish.sigmoid(x), x)
 
     def forward(x):
         return swish(x), x
 
     def backward(x, upstream):
-        return (upstream * on_the_host(_slope, x),)
+        return (upstream * on_the_host(_swish.slope, x),)
 
     swish.defvjp(forward, backward)
 
@@ -254,38 +142,9 @@ def jax(check):
 
         return jnp.concatenate([w.ravel() for w in step(W1, W2)])
 
-    def network(activation):
-        keys = jax.random.split(jax.random.key(0), 4)
-        shapes = (3, 3, 1, 32), (3, 3, 32, 64), (9216, 128), (128, 10)
-        glorot = jax.nn.initializers.glorot_uniform()
-        now = [[glorot(key, shape) for key, shape in zip(keys, shapes)]]
-
-        def conv(x, w):
-            layout = "NHWC", "HWIO", "NHWC"
-            return jax.lax.conv_general_dilated(
-                x, w, (1, 1), "VALID", dimension_numbers=layout
-            )
-
-        def loss(weights):
-            w1, w2, w3, w4 = weights
-            x = activation(conv(activation(conv(IMAGES, w1)), w2))
-            x = jnp.max(x.reshape(-1, 12, 2, 12, 2, 64), (2, 4))
-            logs = jax.nn.log_softmax(activation(x.reshape(-1, 9216) @ w3) @ w4)
-            return -jnp.mean(logs[jnp.arange(len(LABELS)), LABELS])
-
-        @jax.jit
-        def stepped(weights):
-            gradients = jax.grad(loss)(weights)
-            return [w - 0.02 * g for w, g in zip(weights, gradients)]
-
-        def step():
-            now[0] = jax.block_until_ready(stepped(now[0]))
-
-        return step, lambda: now[0]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * jax.nn.sigmoid(x))
+        return _swish.alike(check, _swish.jax, swish, lambda x: x * jax.nn.sigmoid(x))
 
 
 def tensorflow(check):
@@ -299,9 +158,9 @@ def tensorflow(check):
     @tf.custom_gradient
     def swish(x):
         def gradient(upstream):
-            return upstream * on_the_host(_slope, x)
+            return upstream * on_the_host(_swish.slope, x)
 
-        return on_the_host(lambda x: x * _sigmoid(x), x), gradient
+        return on_the_host(lambda x: x * _swish.sigmoid(x), x), gradient
 
     @check("its value")
     def value():
@@ -329,36 +188,11 @@ def tensorflow(check):
         step()
         return tf.concat([tf.reshape(w, [-1]) for w in weights], 0)
 
-    def network(activation):
-        tf.keras.utils.set_random_seed(0)
-        layers = tf.keras.layers
-        model = tf.keras.Sequential(
-            [
-                layers.Conv2D(32, 3, activation=activation),
-                layers.Conv2D(64, 3, activation=activation),
-                *(layers.MaxPooling2D(), layers.Flatten()),
-                *(layers.Dense(128, activation=activation), layers.Dense(10)),
-            ]
-        )
-
-        @tf.function
-        def step():
-            with tf.GradientTape() as tape:
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                    LABELS, model(IMAGES)
-                )
-                loss = tf.reduce_mean(losses)
-            weights = model.trainable_variables
-            for w, gradient in zip(weights, tape.gradient(loss, weights)):
-                w.assign_sub(0.02 * gradient)
-            return loss
-
-        model(IMAGES)
-        return lambda: step().numpy(), model.get_weights
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * tf.sigmoid(x))
+        return _swish.alike(
+            check, _swish.tensorflow, swish, lambda x: x * tf.sigmoid(x)
+        )
 
 
 def keras(check):
@@ -433,7 +267,7 @@ def keras(check):
 
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, Swish(), lambda x: x * ops.sigmoid(x))
+        return _swish.alike(check, network, Swish(), lambda x: x * ops.sigmoid(x))
 
 
 def paddle(check):
@@ -443,12 +277,12 @@ def paddle(check):
         @staticmethod
         def forward(ctx, x):
             ctx.save_for_backward(x)
-            return paddle.to_tensor(x.numpy() * _sigmoid(x.numpy()))
+            return paddle.to_tensor(x.numpy() * _swish.sigmoid(x.numpy()))
 
         @staticmethod
         def backward(ctx, upstream):
             (x,) = ctx.saved_tensor()
-            return paddle.to_tensor(upstream.numpy() * _slope(x.numpy()))
+            return paddle.to_tensor(upstream.numpy() * _swish.slope(x.numpy()))
 
     swish = Swish.apply
 
@@ -474,32 +308,10 @@ def paddle(check):
         optimizer.step()
         return np.concatenate([w.numpy().ravel() for w in weights])
 
-    def network(activation):
-        class Activation(paddle.nn.Layer):
-            def forward(self, x):
-                return activation(x)
-
-        paddle.seed(0)
-        model = paddle.nn.Sequential(
-            *(paddle.nn.Conv2D(1, 32, 3), Activation()),
-            *(paddle.nn.Conv2D(32, 64, 3), Activation()),
-            *(paddle.nn.MaxPool2D(2), paddle.nn.Flatten()),
-            *(paddle.nn.Linear(9216, 128), Activation(), paddle.nn.Linear(128, 10)),
-        )
-        optimizer = paddle.optimizer.SGD(0.02, model.parameters())
-        x, y = paddle.to_tensor(IMAGES.transpose(0, 3, 1, 2)), paddle.to_tensor(LABELS)
-
-        def step():
-            paddle.nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-            optimizer.clear_grad()
-
-        return step, lambda: [w.numpy() for w in model.parameters()]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
         composed = paddle.nn.functional.sigmoid
-        return _alike(check, network, swish, lambda x: x * composed(x))
+        return _swish.alike(check, _swish.paddle, swish, lambda x: x * composed(x))
 
 
 def mlx(check):
@@ -509,11 +321,11 @@ def mlx(check):
     @mx.custom_function
     def swish(x):
         x = np.array(mx.stop_gradient(x))
-        return mx.array(x * _sigmoid(x))
+        return mx.array(x * _swish.sigmoid(x))
 
     @swish.vjp
     def backward(x, upstream, output):
-        return upstream * mx.array(_slope(np.array(x)))
+        return upstream * mx.array(_swish.slope(np.array(x)))
 
     @check("its value")
     def value():
@@ -565,7 +377,7 @@ def mlx(check):
         refused_by=(ValueError, RuntimeError),
     )
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * mx.sigmoid(x))
+        return _swish.alike(check, network, swish, lambda x: x * mx.sigmoid(x))
 
 
 def _symbolic(check, library, T, swish, conv2d, sigmoid):
@@ -589,31 +401,11 @@ def _symbolic(check, library, T, swish, conv2d, sigmoid):
         library.function([], [], updates=updates, mode="FAST_COMPILE")()
         return np.concatenate([w.get_value().ravel() for w in weights])
 
-    def network(activation):
-        rng = np.random.RandomState(0)
-        shapes = (32, 1, 3, 3), (64, 32, 3, 3), (9216, 128), (128, 10)
-        weights = [
-            library.shared((rng.randn(*shape) / 30).astype("float32"))
-            for shape in shapes
-        ]
-        w1, w2, w3, w4 = weights
-        x = T.as_tensor_variable(IMAGES.transpose(0, 3, 1, 2))
-        x = activation(conv2d(activation(conv2d(x, w1)), w2))
-        x = T.max(x.reshape((-1, 64, 12, 2, 12, 2)), axis=(3, 5))
-        scores = T.dot(activation(T.dot(x.reshape((-1, 9216)), w3)), w4)
-        logs = scores - T.log(T.sum(T.exp(scores), axis=1, keepdims=True))
-        loss = -T.mean(logs[T.arange(16), LABELS])
-        gradients = library.grad(loss, weights)
-        rate = np.float32(0.02)
-        updates = [
-            (w, T.cast(w - rate * g, "float32")) for w, g in zip(weights, gradients)
-        ]
-        step = library.function([], loss, updates=updates)
-        return step, lambda: [w.get_value() for w in weights]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * sigmoid(x))
+        return _swish.alike(
+            check, _swish.symbolic(library, T, conv2d), swish, lambda x: x * sigmoid(x)
+        )
 
 
 def theano(check):
@@ -628,7 +420,7 @@ def theano(check):
             return theano.Apply(self, [x], [x.type()])
 
         def perform(self, node, inputs, outputs):
-            outputs[0][0] = _slope(inputs[0])
+            outputs[0][0] = _swish.slope(inputs[0])
 
     class Swish(theano.Op):
         __props__ = ()
@@ -638,7 +430,7 @@ def theano(check):
             return theano.Apply(self, [x], [x.type()])
 
         def perform(self, node, inputs, outputs):
-            outputs[0][0] = inputs[0] * _sigmoid(inputs[0])
+            outputs[0][0] = inputs[0] * _swish.sigmoid(inputs[0])
 
         def grad(self, inputs, upstream):
             return [upstream[0] * Slope()(inputs[0])]
@@ -660,7 +452,7 @@ def pytensor(check):
             return Apply(self, [x], [x.type()])
 
         def perform(self, node, inputs, outputs):
-            outputs[0][0] = _slope(inputs[0])
+            outputs[0][0] = _swish.slope(inputs[0])
 
     class Swish(Op):
         __props__ = ()
@@ -670,7 +462,7 @@ def pytensor(check):
             return Apply(self, [x], [x.type()])
 
         def perform(self, node, inputs, outputs):
-            outputs[0][0] = inputs[0] * _sigmoid(inputs[0])
+            outputs[0][0] = inputs[0] * _swish.sigmoid(inputs[0])
 
         def pullback(self, inputs, outputs, upstream):
             return [upstream[0] * Slope()(inputs[0])]
@@ -701,9 +493,9 @@ def tensorflow1(check):
     @tf.custom_gradient
     def swish(x):
         def gradient(upstream):
-            return upstream * on_the_host(_slope, x)
+            return upstream * on_the_host(_swish.slope, x)
 
-        return on_the_host(lambda x: x * _sigmoid(x), x), gradient
+        return on_the_host(lambda x: x * _swish.sigmoid(x), x), gradient
 
     @check("its value")
     def value():
@@ -731,29 +523,11 @@ def tensorflow1(check):
         step = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=weights)
         return run(tf.concat([tf.reshape(w, [-1]) for w in weights], 0), step)
 
-    def network(activation):
-        start = tf.glorot_uniform_initializer(seed=0)
-        x, y = tf.constant(IMAGES), tf.constant(LABELS)
-        with tf.variable_scope("network", initializer=start):
-            x = tf.layers.conv2d(x, 32, 3, activation=activation)
-            x = tf.layers.conv2d(x, 64, 3, activation=activation)
-            x = tf.layers.flatten(tf.layers.max_pooling2d(x, 2, 2))
-            x = tf.layers.dense(x, 128, activation=activation)
-            scores = tf.layers.dense(x, 10)
-        loss = tf.losses.sparse_softmax_cross_entropy(y, scores)
-        weights = tf.trainable_variables()
-        train = tf.train.GradientDescentOptimizer(0.02).minimize(loss)
-        session = tf.Session()
-        session.run(tf.global_variables_initializer())
-        return lambda: session.run([loss, train]), lambda: session.run(weights)
-
-    def in_a_graph_of_its_own(activation):
-        with tf.Graph().as_default():
-            return network(activation)
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, in_a_graph_of_its_own, swish, lambda x: x * tf.sigmoid(x))
+        return _swish.alike(
+            check, _swish.tensorflow1, swish, lambda x: x * tf.sigmoid(x)
+        )
 
 
 def chainer(check):
@@ -763,11 +537,11 @@ def chainer(check):
     class Swish(chainer.FunctionNode):
         def forward(self, inputs):
             self.retain_inputs((0,))
-            return (inputs[0] * _sigmoid(inputs[0]),)
+            return (inputs[0] * _swish.sigmoid(inputs[0]),)
 
         def backward(self, indexes, upstream):
             (x,) = self.get_retained_inputs()
-            return (upstream[0] * _slope(x.array),)
+            return (upstream[0] * _swish.slope(x.array),)
 
     def swish(x):
         return Swish().apply((x,))[0]
@@ -798,28 +572,9 @@ def chainer(check):
         weights = network.w1.array, network.w2.array
         return np.concatenate([w.ravel() for w in weights])
 
-    def network(activation):
-        import chainer.links as L
-
-        np.random.seed(0)
-        model = chainer.Sequential(
-            *(L.Convolution2D(1, 32, 3), activation),
-            *(L.Convolution2D(32, 64, 3), activation),
-            *(lambda x: F.max_pooling_2d(x, 2), L.Linear(9216, 128)),
-            *(activation, L.Linear(128, 10)),
-        )
-        optimizer = chainer.optimizers.SGD(0.02).setup(model)
-        x = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
-        y = LABELS.astype("int32")
-
-        def step():
-            optimizer.update(lambda: F.softmax_cross_entropy(model(x), y))
-
-        return step, lambda: [w.array for w in model.params()]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * F.sigmoid(x))
+        return _swish.alike(check, _swish.chainer, swish, lambda x: x * F.sigmoid(x))
 
 
 def mxnet(check):
@@ -829,10 +584,10 @@ def mxnet(check):
     class Swish(mx.operator.CustomOp):
         def forward(self, is_train, req, in_data, out_data, aux):
             x = in_data[0].asnumpy()
-            self.assign(out_data[0], req[0], nd.array(x * _sigmoid(x)))
+            self.assign(out_data[0], req[0], nd.array(x * _swish.sigmoid(x)))
 
         def backward(self, req, out_grad, in_data, out_data, in_grad, aux):
-            slope = out_grad[0].asnumpy() * _slope(in_data[0].asnumpy())
+            slope = out_grad[0].asnumpy() * _swish.slope(in_data[0].asnumpy())
             self.assign(in_grad[0], req[0], nd.array(slope))
 
     @mx.operator.register("netglot_swish_python")
@@ -880,37 +635,10 @@ def mxnet(check):
         names = "first_weight", "second_weight"
         return np.concatenate([weights[n].asnumpy().T.ravel() for n in names])
 
-    def network(activation):
-        from mxnet.gluon import nn
-
-        mx.random.seed(0)
-        model = nn.Sequential()
-        model.add(
-            *(nn.Conv2D(32, 3, in_channels=1), nn.Lambda(activation)),
-            *(nn.Conv2D(64, 3, in_channels=32), nn.Lambda(activation)),
-            *(nn.MaxPool2D(2), nn.Flatten()),
-            *(nn.Dense(128, in_units=9216), nn.Lambda(activation)),
-            nn.Dense(10, in_units=128),
-        )
-        model.initialize(mx.init.Xavier())
-        parameters = model.collect_params()
-        trainer = mx.gluon.Trainer(parameters, "sgd", {"learning_rate": 0.02})
-        loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
-        x, y = nd.array(IMAGES.transpose(0, 3, 1, 2)), nd.array(LABELS)
-
-        def step():
-            with autograd.record():
-                found = loss(model(x), y)
-            found.backward()
-            trainer.step(len(LABELS))
-            nd.waitall()
-
-        return step, lambda: [w.data().asnumpy() for w in parameters.values()]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
         check.note("MXNET_ENGINE_TYPE=NaiveEngine: with threads it was not repeatable")
-        return _alike(check, network, swish, lambda x: x * nd.sigmoid(x))
+        return _swish.alike(check, _swish.mxnet, swish, lambda x: x * nd.sigmoid(x))
 
 
 def dynet(check):
@@ -927,10 +655,10 @@ def cntk(check):
             return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
 
         def forward(self, x, device=None, outputs_to_retain=None):
-            return x, x * _sigmoid(x)
+            return x, x * _swish.sigmoid(x)
 
         def backward(self, x, upstream):
-            return upstream * _slope(x)
+            return upstream * _swish.slope(x)
 
     def swish(x):
         return C.user_function(Swish([x]))
@@ -960,29 +688,9 @@ def _cntk(check, C, swish):
         trainer.train_minibatch({x: X.astype("float32"), y: Y.astype("float32")})
         return np.concatenate([w.value.ravel() for w in weights])
 
-    def network(activation):
-        from cntk.layers import Convolution2D, Dense, MaxPooling
-
-        start = C.glorot_uniform(seed=1)
-        x, y = C.input_variable((1, 28, 28)), C.input_variable(())
-        hidden = activation(Convolution2D((3, 3), 32, init=start)(x))
-        hidden = activation(Convolution2D((3, 3), 64, init=start)(hidden))
-        hidden = activation(Dense(128, init=start)(MaxPooling((2, 2), 2)(hidden)))
-        model = Dense(10, init=start)(hidden)
-        loss = C.cross_entropy_with_softmax(model, C.one_hot(y, 10))
-        learner = C.sgd(model.parameters, 0.02, minibatch_size=C.learners.IGNORE)
-        trainer = C.Trainer(model, loss, [learner])
-        images = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
-        batch = {x: images, y: LABELS.astype("float32")}
-
-        def step():
-            trainer.train_minibatch(batch)
-
-        return step, lambda: [w.value for w in model.parameters]
-
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
-        return _alike(check, network, swish, lambda x: x * C.sigmoid(x))
+        return _swish.alike(check, _swish.cntk, swish, lambda x: x * C.sigmoid(x))
 
 
 def caffe2(check):
@@ -990,12 +698,12 @@ def caffe2(check):
 
     def forward(inputs, outputs):
         x = inputs[0].data
-        outputs[0].feed(x * _sigmoid(x))
+        outputs[0].feed(x * _swish.sigmoid(x))
 
     # The gradient gets inputs, outputs and the gradients of the outputs.
     def backward(inputs, outputs):
         x, _, upstream = (blob.data for blob in inputs)
-        outputs[0].feed(upstream * _slope(x))
+        outputs[0].feed(upstream * _swish.slope(x))
 
     def swish(net, x, name):
         return net.Python(forward, backward)([x], [name])
@@ -1072,4 +780,4 @@ def caffe2(check):
     @check("in mnist-cnn, trained like the composed form")
     def in_mnist_cnn():
         workspace.ResetWorkspace()
-        return _alike(check, network, swish, composed)
+        return _swish.alike(check, network, swish, composed)
