@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -439,6 +438,4 @@ class Program:
     @property
     def code_lines(self) -> int:
         """Number of lines that are neither blank, nor comment, nor docstring."""
-        text = re.sub(self.script.blocks, "", self.source, flags=re.MULTILINE)
-        rows = (row.strip() for row in text.splitlines())
-        return sum(bool(r) and not r.startswith(self.script.comment) for r in rows)
+        return self.script.code_lines(self.source)

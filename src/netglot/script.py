@@ -36,6 +36,12 @@ class Script:
     dash: str = "--"
     first: int = 0
 
+    def code_lines(self, source: str) -> int:
+        """Number of lines that are neither blank, nor comment, nor docstring."""
+        text = re.sub(self.blocks, "", source, flags=re.MULTILINE)
+        rows = (row.strip() for row in text.splitlines())
+        return sum(bool(row) and not row.startswith(self.comment) for row in rows)
+
     def definitions(self, source: str) -> Iterator[Definition]:
         """Its functions and classes, each with the comment right above it."""
         lines = source.splitlines()

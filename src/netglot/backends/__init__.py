@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 
 from netglot.backend import Backend
 from netglot.errors import unknown
@@ -86,8 +87,12 @@ def get(name: str) -> Backend:
     """A backend by name; raises ``UserError`` with the nearest names for an unknown."""
     if name not in _FILES:
         raise unknown("framework", name, _FILES)
-    file, value = _FILES[name].split(":")
-    backend: Backend = getattr(
-        importlib.import_module(f"netglot.backends.{file}"), value
-    )
+    value = _FILES[name].partition(":")[2]
+    backend: Backend = getattr(module(name), value)
     return backend
+
+
+def module(name: str) -> ModuleType:
+    """The file that describes a backend."""
+    file = _FILES[name].partition(":")[0]
+    return importlib.import_module(f"netglot.backends.{file}")
