@@ -257,14 +257,15 @@ def gate(
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
         place.mkdir(parents=True, exist_ok=True)
-        # The reference counts while the program runs.
-        with ThreadPoolExecutor(1) as pool:
-            counting = pool.submit(
-                expected or functools.partial(answer, program, weights, batches)
-            )
-            result = _ask(
-                program, backend, worker, weights, batches, scores, place, timeout
-            )
+        # The reference counts while the program runs; one that fails does not wait.
+        pool = ThreadPoolExecutor(1)
+        counting = pool.submit(
+            expected or functools.partial(answer, program, weights, batches)
+        )
+        pool.shutdown(wait=False)
+        result = _ask(
+            program, backend, worker, weights, batches, scores, place, timeout
+        )
         if not result.ok:
             message = result.error.message if result.error else "no answer"
             if result.error and result.error.type == NOT_HERE:
