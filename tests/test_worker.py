@@ -394,6 +394,21 @@ def test_only_what_is_timed_is_held_to_the_first_processors(tmp_path):
             assert worker.hello["cpus"] == list(cpus)
 
 
+def test_a_framework_that_heeds_no_limit_is_held_to_it_and_recorded(tmp_path, data):
+    """Its threads share the processors that it was given; what they used is told."""
+    cpus = jobs.first_cpus(1)
+    with start(tmp_path, "greedy", cpus=cpus) as worker:
+        worker.ask("build")
+        done = worker.ask("train", data=data, epochs=1, barrier=BARRIER)
+        assert done.ok, done.error
+        threads = [
+            int(task.name) for task in Path(f"/proc/{worker.pid}/task").iterdir()
+        ]
+        assert len(threads) > 4
+        assert {tuple(os.sched_getaffinity(thread)) for thread in threads} == {cpus}
+        assert 0 < done.answer["threads_used"] < 1.1
+
+
 def test_a_pace_adds_variables():
     judged = {"PACE": "judged", "OMP_NUM_THREADS": "2"}
     env = Env(("3.11",), ("numpy",), ("json",), judged=judged, hurry={"HURRY": "1"})
