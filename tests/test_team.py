@@ -26,8 +26,9 @@ from netglot.errors import UserError
 from netglot.race import scaling
 from netglot.race.engine import _together, race
 from netglot.race.settings import Settings as RaceSettings
-from netglot.runtime import machine, team
+from netglot.runtime import envs, machine, team
 from netglot.runtime.jobs import Worker
+from netglot.runtime.launcher import Launcher
 from netglot.runtime.team import Team
 from test_worker import PROGRAMS, gone
 
@@ -127,6 +128,59 @@ def test_who_a_process_is() -> None:
     assert told["RANK"] == told["LOCAL_RANK"] == "2" and told["WORLD_SIZE"] == "3"
     assert told["MASTER_PORT"] == str(ports[0])
     assert told["WHO"] == f"2 of 3 at 127.0.0.1:{ports[0]}"
+
+
+#: Starts ``mpiexec -n 1 command : -n 1 command``, and says who is who.
+MPIEXEC = """#!{python}
+import os, subprocess, sys
+assert "--bad" not in sys.argv, "bad on purpose"
+rows, row = [], []
+for word in sys.argv[1:]:
+    if word == ":":
+        rows, row = [*rows, row], []
+    else:
+        row.append(word)
+started = [
+    subprocess.Popen(row[2:], env=dict(os.environ, PLACE=str(rank)))
+    for rank, row in enumerate([*rows, row])
+]
+[process.wait() for process in started]
+"""
+
+
+def _mpiexec(folder: Path) -> Path:
+    """The interpreter of an environment that has a launcher beside it."""
+    file = folder / "mpiexec"
+    file.write_text(MPIEXEC.replace("{python}", sys.executable))
+    file.chmod(0o755)
+    return folder / "python"
+
+
+@pytest.mark.text
+def test_a_launcher_tells_each_place_by_rank(tmp_path: Path) -> None:
+    found = Launcher("mpiexec", _mpiexec(tmp_path), {"ALL": "1"}, 2)
+    places = psutil.Process(found.pid).children()
+    found.close()
+    assert found.told == ({"PLACE": "0"}, {"PLACE": "1"})
+    # The places see that it is gone.
+    _, left = psutil.wait_procs(places, timeout=5)
+    assert len(places) == 2 and not left
+
+
+@pytest.mark.text
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("mpiexec --bad", "bad on purpose"), ("no-mpiexec", "command no-mpiexec of MPI")],
+)
+def test_a_launcher_that_fails(command: str, says: str, tmp_path: Path) -> None:
+    env = backends.get("numpy").env
+    place = envs.Environment("", _mpiexec(tmp_path), "3.11", {}, 0, 0, "")
+    engine = dataclasses.replace(ENGINE, launcher=command)
+    with Team.start_for(env, place, engine, 2, log=tmp_path / "log", name="x") as both:
+        result = both.ask("import")
+    assert not result.ok and result.error.kind == "died"
+    assert "x cannot be started" in result.error.message
+    assert says in result.error.message
 
 
 @pytest.mark.text

@@ -103,13 +103,16 @@ class Engine:
     process beside those of every launcher (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
     ``MASTER_ADDR``, ``MASTER_PORT``): ``{rank}``, ``{workers}``, ``{first}`` (the
     address of the first, ``host:port``) and ``{addresses}`` (of all, as JSON) in them
-    are filled in. ``missing``: operations that it would compute otherwise than one
-    process, with the reason.
+    are filled in. ``launcher`` is the command of MPI that has to introduce the
+    processes to each other (``mpiexec``), beside the environment's Python or in the
+    path. ``missing``: operations that it would compute otherwise than one process, with
+    the reason.
     """
 
     name: str
     command: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    launcher: str = ""
     missing: Mapping[type[Op], str] = field(default_factory=dict)
 
 

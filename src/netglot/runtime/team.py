@@ -18,6 +18,7 @@ from netglot.backend import Engine, Env
 from netglot.runtime import machine
 from netglot.runtime.envs import Environment, Pace
 from netglot.runtime.jobs import Failure, OnEvent, Result, Worker
+from netglot.runtime.launcher import Launcher, LaunchError
 
 HOST = "127.0.0.1"
 #: Seconds in which the others may fail as well, before the first is blamed: one that
@@ -87,6 +88,7 @@ class Team:
         self.name, self.workers = name, tuple(workers)
         self._program = ""
         self._over: Failure | None = None
+        self._launcher: Launcher | None = None
 
     @classmethod
     def start_for(
@@ -106,10 +108,17 @@ class Team:
         """Starts ``count`` workers that share ``threads`` (None: all of the machine).
 
         With ``timed`` each keeps to processors of its own. ``log`` is the first's; the
-        others' have ``-rank1`` and so on in their names.
+        others' have ``-rank1`` and so on in their names. A launcher that fails is told
+        by the first ``ask``.
         """
         ports, team = free_ports(count), cls(name, ())
         try:
+            told: Sequence[Mapping[str, str]] = [{}] * count
+            if engine.launcher:
+                team._launcher = Launcher(
+                    engine.launcher, environment.interpreter, engine.variables, count
+                )
+                told = team._launcher.told
             for rank in range(count):
                 own = log.with_stem(f"{log.stem}-rank{rank}") if rank else log
                 worker = Worker.start_for(
@@ -120,10 +129,12 @@ class Team:
                     accelerator=accelerator,
                     pace=pace,
                     cpus=cpus_of(rank, count, threads) if timed else (),
-                    more=variables(engine, rank, ports),
+                    more={**told[rank], **variables(engine, rank, ports)},
                     name=f"{name} rank {rank}",
                 )
                 team.workers = (*team.workers, worker)
+        except LaunchError as error:
+            team._over = Failure("died", f"{name} cannot be started: {error}")
         except BaseException:
             team.close()
             raise
@@ -181,6 +192,8 @@ class Team:
         """Ends all of them and everything they started."""
         for worker in self.workers:
             worker.close()
+        if self._launcher is not None:
+            self._launcher.close()
         if self._over is None:
             self._over = Failure("died", f"{self.name} was closed")
 
