@@ -139,6 +139,16 @@ def _sizes(parts: Parts) -> list[tuple[str, int, int]]:
     return [(letter, type_.size(letter), size) for letter, size in pairs]
 
 
+def seeds(function: str, parallel: bool = False) -> list[str]:
+    """Seeds random numbers; ``parallel``: those of one process of several."""
+    if not parallel:
+        return [f"{function}(seed)"]
+    return [
+        "# Each drops other values; the initial weights are those of the first.",
+        f"{function}(seed + RANK)",
+    ]
+
+
 def batches(parallel: bool = False) -> Section:
     """Complete batches in a seeded random order; ``parallel``: a process's share."""
     rows, whose = "start : start + BATCH_SIZE", "the rows"

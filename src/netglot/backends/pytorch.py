@@ -703,17 +703,13 @@ def frame(parts: Parts) -> list[Section]:
         "import torch.nn.functional as F",
         "from torch import nn",
     ]
-    first, model, seed = None, "model", ["torch.manual_seed(seed)"]
+    first, model = None, "model"
     if parts.parallel:
         constants = list(_JOINED)
         imports = ["import torch", "import torch.distributed as dist", *imports[1:]]
         imports.append("from torch.nn.parallel import DistributedDataParallel")
         first = ("import argparse", "import os", "", "import numpy as np")
         model = "model.module"
-        seed = [
-            "# Each drops other values; the initial weights are those of the first.",
-            "torch.manual_seed(seed + RANK)",
-        ]
     if parts.dtype == "float64":
         constants.append("torch.set_default_dtype(torch.float64)")
     classes: list[str | Line] = []
@@ -746,7 +742,7 @@ def frame(parts: Parts) -> list[Section]:
             "initialize": _initialize(parts),
             "and_optimizer": " and its optimizer" if trained else "",
             "build": build,
-            "seed": seed,
+            "seed": common.seeds("torch.manual_seed", parts.parallel),
             "load": [row[4:] for row in layout("    ", load)],
             "save": [*states, f"np.savez(path, **{{{array} for k, v in {state}}})"],
         },
