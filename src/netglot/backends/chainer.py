@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from netglot import axes, ops, recipe
-from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
+from netglot.backend import (
+    Backend,
+    Engine,
+    Env,
+    Gap,
+    Parts,
+    Rule,
+    Section,
+    Site,
+    Weight,
+)
 from netglot.backends import common
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
@@ -35,10 +45,29 @@ from netglot.source import (
 ENV = Env(
     python=("3.11",),
     # It is built from source, with the names that NumPy 1.24 has taken away.
-    requirements=("chainer==7.8.1", "numpy==1.23.5", "setuptools<81", "wheel"),
+    requirements=(
+        *("chainer==7.8.1", "numpy==1.23.5", "setuptools<81", "wheel"),
+        *("mpi4py==4.1.2", "mpich==5.0.2"),
+    ),
     imports=("chainer",),
     pip_arguments=("--no-build-isolation",),
     lock="chainer",
+)
+ENGINE = Engine(
+    name="ChainerMN over MPI",
+    command="mpiexec -n 2 python {file}",
+    # Its processes are introduced through a port, not an inherited descriptor.
+    launcher="mpiexec -pmi-port -localhost 127.0.0.1",
+    missing={
+        ops.BatchNorm: "ChainerMN's MultiNodeBatchNormalization corrects the running "
+        "variance for the size of one process's share of the batch"
+    },
+)
+#: What a process knows once it has joined the others.
+JOINED = (
+    "",
+    'COMM = chainermn.create_communicator("naive")',
+    "RANK, WORKERS = COMM.rank, COMM.size",
 )
 
 # --- Rules ----------------------------------------------------------------------------
@@ -655,7 +684,7 @@ SETUP = '''
 # 3. Loss, optimizer, initial weights
 def build(seed=0):
     """Create the network$and_optimizer."""
-    np.random.seed(seed)
+    $seed
     $build
 
 
@@ -671,7 +700,7 @@ def save_weights(model, path):
 
 STEP = '''
 def train_step(model, optimizer, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+    """Make one optimizer step on $batch; return its loss."""
     loss = $loss(model(x), y)
     model.cleargrads()
     loss.backward()
@@ -724,7 +753,7 @@ def frame(parts: Parts) -> list[Section]:
     definitions = _definitions(parts, written + "\n".join(helpers))
     if definitions:
         definitions += ["", ""]
-    constants = []
+    constants = list(JOINED) if parts.parallel else []
     if parts.dtype == "float64":
         constants.append("chainer.global_config.dtype = np.float64")
     made = f"{parts.network.name}()"
@@ -732,17 +761,25 @@ def frame(parts: Parts) -> list[Section]:
     if parts.recipe:
         optimizer = parts.recipe.optimizer
         rule = OPTIMIZERS[type(optimizer)](optimizer)
+        setup = layout("    optimizer = ", rule, ".setup(model)")
+        if parts.parallel:
+            joint = call("chainermn.create_multi_node_optimizer", rule, "COMM")
+            setup = layout("    optimizer = ", joint, ".setup(model)")
         build = [
             f"model = {made}",
-            *(line[4:] for line in layout("    optimizer = ", rule, ".setup(model)")),
+            *(line[4:] for line in setup),
             "return model, optimizer",
         ]
         if isinstance(optimizer, recipe.SGD) and optimizer.weight_decay:
             decay = f"chainer.optimizer_hooks.WeightDecay({optimizer.weight_decay})"
             build.insert(-1, f"optimizer.add_hook({decay})")
+        if parts.parallel:
+            note = "# The first update only hands the weights of the first to all."
+            build[-1:-1] = [note, "optimizer.update()"]
     # Its batch norms also count steps of fine-tuning, which no other framework does.
     strict = False if ops.BatchNorm in parts.operations else None
     load = call("chainer.serializers.load_npz", "path", "model", strict=strict)
+    several = parts.parallel
     sections = [
         common.head(
             parts,
@@ -750,6 +787,7 @@ def frame(parts: Parts) -> list[Section]:
                 "import chainer",
                 "import chainer.functions as F",
                 "import chainer.links as L",
+                *(("import chainermn",) if several else ()),
                 "import numpy as np",
             ),
             constants,
@@ -766,6 +804,7 @@ def frame(parts: Parts) -> list[Section]:
             SETUP,
             {
                 "and_optimizer": " and its optimizer" if parts.recipe else "",
+                "seed": common.seeds("np.random.seed", several),
                 "build": build,
                 "load": [inline(load)],
             },
@@ -776,9 +815,20 @@ def frame(parts: Parts) -> list[Section]:
         return [*sections, predict, common.extract(), common.main(parts)]
     return [
         *sections,
-        common.batches(),
-        Section("train", STEP, {"loss": LOSSES[type(parts.recipe.loss)]}),
-        common.train(parts),
+        common.batches(several),
+        Section(
+            "train",
+            STEP,
+            {
+                "loss": LOSSES[type(parts.recipe.loss)],
+                "batch": "this process's share of a batch" if several else "a batch",
+            },
+        ),
+        common.train(
+            parts,
+            "loss" if several else "np.mean(losses)",
+            summary=("loss = COMM.allreduce_obj(np.mean(losses)) / WORKERS",) * several,
+        ),
         Section("predict", PREDICT, {"number": "5"}),
         common.evaluate(parts),
         common.main(parts),
@@ -814,4 +864,5 @@ backend = Backend(
     separator="/",
     repeated="{name}/{index}",
     make_margin=12,
+    engine=ENGINE,
 )
