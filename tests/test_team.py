@@ -183,6 +183,43 @@ def test_a_launcher_that_fails(command: str, says: str, tmp_path: Path) -> None:
     assert says in result.error.message
 
 
+#: A framework whose import serves, in one of two roles.
+SERVED = """
+import os, time
+role = os.environ.get("ROLE")
+while role:
+    if role == "bad":
+        os._exit(3)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.text
+@pytest.mark.parametrize("second", ["good", "bad"])
+def test_processes_beside_serve_and_end(second: str, tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(SERVED)
+    env = dataclasses.replace(backends.get("numpy").env, imports=("served",))
+    place = envs.Environment("", Path(sys.executable), "3.11", {}, 0, 0, "")
+    roles = ({"ROLE": "good"}, {"ROLE": second})
+    told = {"PYTHONPATH": str(tmp_path), "AT": "{port} of {workers} at {server}"}
+    engine = dataclasses.replace(ENGINE, variables=told, beside=roles)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    with Team.start_for(env, place, engine, 2, log=tmp_path / "log", name="x") as both:
+        result = both.ask("import", program=PROGRAMS / "ranks.py", timeout=60)
+        if second == "bad":
+            # Heard of at the latest while the others wait for each other.
+            while result.ok:
+                result = both.ask("import", timeout=60)
+            assert result.error.kind == "died"
+            assert "x ROLE=bad ended during import" in result.error.message
+        assert result.ok == (second == "good")
+    assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
+    ports = [4, 5, 6, 7]
+    found = [team.variables(engine, rank, ports) for rank in range(3)]
+    assert [each["AT"] for each in found] == [f"{n} of 2 at 6" for n in (4, 5, 6)]
+    assert found[0]["WORLD_SIZE"] == "2"
+
+
 @pytest.mark.text
 def test_ports_in_use_are_avoided() -> None:
     with socket.socket() as taken:
@@ -307,6 +344,8 @@ def test_two_processes_end_as_one(
     last = "all weights after step 10"
     for where in ("", " in process 1"):
         assert found[last + where] < 1e-5
+        if "float64" not in backends.get(name).dtypes:
+            continue
         assert found[f"{last}{where} (float64)"] < 1e-10
         assert found[f"all gradients{where} (float64)"] < 1e-10
 

@@ -102,8 +102,11 @@ class Engine:
     program): with a launcher, or once per process. ``variables`` are set in each
     process beside those of every launcher (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
     ``MASTER_ADDR``, ``MASTER_PORT``): ``{rank}``, ``{workers}``, ``{first}`` (the
-    address of the first, ``host:port``) and ``{addresses}`` (of all, as JSON) in them
-    are filled in. ``launcher`` is the command of MPI that has to introduce the
+    address of the first, ``host:port``), ``{addresses}`` (of all, as JSON), ``{port}``
+    (a free one of its own, higher than those of lower ranks) and ``{server}`` (that of
+    the first process beside) in them are filled in. ``beside`` are the variables of
+    further processes, a set for each, that serve the others as soon as they import the
+    framework. ``launcher`` is the command of MPI that has to introduce the
     processes to each other (``mpiexec``), beside the environment's Python or in the
     path. ``missing``: operations that it would compute otherwise than one process, with
     the reason.
@@ -112,6 +115,7 @@ class Engine:
     name: str
     command: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[Mapping[str, str], ...] = ()
     launcher: str = ""
     missing: Mapping[type[Op], str] = field(default_factory=dict)
 

@@ -44,7 +44,7 @@ class LaunchError(UserError):
 
 
 class Launcher:
-    """A running launcher. ``told`` are the variables of each place, by rank."""
+    """A running ``command``. ``told`` are the variables of each place, by rank."""
 
     def __init__(
         self, command: str, interpreter: Path, variables: Mapping[str, str], count: int
@@ -54,6 +54,7 @@ class Launcher:
         It is looked for beside ``interpreter``, then in the path; ``variables`` are set
         for it beside those of netglot. Raises ``LaunchError``.
         """
+        self.command = command
         program, *options = command.split()
         path = f"{interpreter.parent}{os.pathsep}{os.environ.get('PATH', '')}"
         found = shutil.which(program, path=path)
@@ -109,7 +110,7 @@ class Launcher:
             if over or time.monotonic() > end:
                 how = "ended" if over else f"kept no places within {PATIENCE:g} s"
                 raise LaunchError(
-                    f"{self._process.args[0]} {how}. It said:\n"  # type: ignore[index]
+                    f"{self.command} {how}. It said:\n"
                     + log.read_text(errors="replace")[-2000:]
                 )
             time.sleep(0.02)

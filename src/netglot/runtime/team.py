@@ -27,25 +27,31 @@ GRACE = 1.0
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports of this machine that nothing listens on."""
+    """So many ports of this machine that nothing listens on, the lowest first."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
             each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+        return sorted(each.getsockname()[1] for each in sockets)
     finally:
         for each in sockets:
             each.close()
 
 
 def variables(engine: Engine, rank: int, ports: Sequence[int]) -> dict[str, str]:
-    """What tells a process who it is: as launchers do, and as the engine wants it."""
-    addresses = [f"{HOST}:{port}" for port in ports]
+    """What tells a process who it is: as launchers do, and as the engine wants it.
+
+    ``ports`` are those of all ranks, then those of the processes beside them.
+    """
+    workers = len(ports) - len(engine.beside)
+    addresses = [f"{HOST}:{port}" for port in ports[:workers]]
     known = {
         "rank": str(rank),
-        "workers": str(len(ports)),
+        "workers": str(workers),
         "first": addresses[0],
         "addresses": json.dumps(addresses),
+        "port": str(ports[rank]),
+        "server": str(ports[workers]) if engine.beside else "",
     }
 
     def filled(text: str) -> str:
@@ -56,8 +62,8 @@ def variables(engine: Engine, rank: int, ports: Sequence[int]) -> dict[str, str]
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(len(ports)),
-        "LOCAL_WORLD_SIZE": str(len(ports)),
+        "WORLD_SIZE": str(workers),
+        "LOCAL_WORLD_SIZE": str(workers),
         "MASTER_ADDR": HOST,
         "MASTER_PORT": str(ports[0]),
         **{name: filled(text) for name, text in engine.variables.items()},
@@ -89,6 +95,8 @@ class Team:
         self._program = ""
         self._over: Failure | None = None
         self._launcher: Launcher | None = None
+        self._beside: tuple[Worker, ...] = ()
+        self._serving: dict[Future[Result], int] = {}
 
     @classmethod
     def start_for(
@@ -111,7 +119,8 @@ class Team:
         others' have ``-rank1`` and so on in their names. A launcher that fails is told
         by the first ``ask``.
         """
-        ports, team = free_ports(count), cls(name, ())
+        ports = free_ports(count + len(engine.beside))
+        team = cls(name, ())
         try:
             told: Sequence[Mapping[str, str]] = [{}] * count
             if engine.launcher:
@@ -133,6 +142,7 @@ class Team:
                     name=f"{name} rank {rank}",
                 )
                 team.workers = (*team.workers, worker)
+            team._serve(env, environment, engine, ports, log)
         except LaunchError as error:
             team._over = Failure("died", f"{name} cannot be started: {error}")
         except BaseException:
@@ -190,7 +200,9 @@ class Team:
 
     def close(self) -> None:
         """Ends all of them and everything they started."""
-        for worker in self.workers:
+        self._interrupt()
+        wait(self._serving)
+        for worker in (*self.workers, *self._beside):
             worker.close()
         if self._launcher is not None:
             self._launcher.close()
@@ -213,16 +225,46 @@ class Team:
         verb: str,
     ) -> Failure | None:
         """Until all have answered, one has failed, or the time is over."""
-        waiting = set(asked)
-        while waiting:
+        everybody = {**asked, **self._serving}
+        waiting = set(everybody)
+        while waiting & asked.keys():
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             done, waiting = wait(waiting, left, FIRST_COMPLETED)
             if not done:
-                return self._too_long(verb, timeout or 0.0, {asked[f] for f in waiting})
+                late = {asked[future] for future in waiting & asked.keys()}
+                return self._too_long(verb, timeout or 0.0, late)
             if any(not future.result().ok for future in done):
                 wait(waiting, GRACE)
-                return self._blamed(asked, done)
+                return self._blamed(everybody, done)
         return None
+
+    def _serve(
+        self,
+        env: Env,
+        environment: Environment,
+        engine: Engine,
+        ports: Sequence[int],
+        log: Path,
+    ) -> None:
+        """Starts those beside: the framework serves as soon as they import it."""
+        count = len(self.workers)
+        for rank, own in enumerate(engine.beside, count):
+            role = " ".join(f"{name}={value}" for name, value in own.items())
+            server = Worker.start_for(
+                env,
+                environment,
+                log=log.with_stem(f"{log.stem}-beside{rank - count}"),
+                threads=1,
+                more={**variables(engine, rank, ports), **own},
+                name=f"{self.name} {role}",
+            )
+            self._beside = (*self._beside, server)
+        if self._beside:
+            pool = ThreadPoolExecutor(len(self._beside))
+            for rank, server in enumerate(self._beside, count):
+                serving = pool.submit(server.ask, "import", imports=env.imports)
+                self._serving[serving] = rank
+            pool.shutdown(wait=False)
 
     def _blamed(
         self, asked: Mapping[Future[Result], int], first: set[Future[Result]]
@@ -238,7 +280,7 @@ class Team:
             if future.done() and (error := future.result().error)
         ]
         *_, rank, error = min(failed, key=lambda item: item[:3])
-        log = self.workers[rank].log
+        log = (*self.workers, *self._beside)[rank].log
         where = "" if str(log) in error.message else f" Its log is {log}."
         message = (
             f"{error.message}{where} The other processes of {self.name} were ended."
@@ -275,7 +317,7 @@ class Team:
         return "did not answer"
 
     def _interrupt(self) -> None:
-        for worker in self.workers:
+        for worker in (*self.workers, *self._beside):
             worker.interrupt()
 
 
