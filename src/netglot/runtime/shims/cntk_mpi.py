@@ -1,11 +1,11 @@
-"""Gives CNTK the two libraries of Open MPI that it is linked to.
+"""Gives CNTK the two libraries of Open MPI that it is linked to, under their old names.
 
-An Open MPI of the system is linked under the names that Open MPI 1.10 had. Where there
-is none, libraries take its place whose functions end the process with a message: a CNTK
-that trains in one process calls none of them.
+Where Open MPI is among the packages of the environment, it does the work. What it does
+not have any more, the interface in C++, and without it everything, are functions that
+end the process with a message: CNTK calls none of the former, and none of the latter
+while it trains in one process.
 """
 
-import ctypes
 import glob
 import os
 import re
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 
-# The library of C and that of C++, as CNTK asks for them, and their later numbers.
+# The library of C and that of C++, of Open MPI 1.10.
 NAMES = ("libmpi.so.12", "libmpi_cxx.so.1")
-LATER = (("libmpi.so.20", "libmpi_cxx.so.20"), ("libmpi.so.40", "libmpi_cxx.so.40"))
+# The name of the former today.
+TODAY = "libmpi.so.40"
 
 SOURCE = """
 #include <stdio.h>
@@ -29,39 +30,30 @@ static void absent(const char *name)
 """
 
 
+def listed(option, library):
+    """What ``nm`` tells of a library's symbols."""
+    return subprocess.check_output(["nm", "-D", option, library]).decode()
+
+
 def needed(libraries):
     """The names that CNTK's libraries leave to those of Open MPI."""
     found = set()
     for library in libraries:
-        listed = subprocess.check_output(["nm", "-D", "-u", library])
-        found |= set(re.findall(r" ((?:MPI_|ompi_|_ZN3MPI)\w+)", listed.decode()))
-    return sorted(found)
+        told = listed("--undefined-only", library)
+        found |= set(re.findall(r" ((?:MPI_|ompi_|_ZN3MPI)\w+)", told))
+    return found
 
 
-def installed(symbols):
-    """The paths of an Open MPI that the system's loader finds, or nothing."""
-    for names in (NAMES, *LATER):
-        try:
-            loaded = [ctypes.CDLL(name, ctypes.RTLD_GLOBAL) for name in names]
-        except OSError:
-            continue
-        if all(any(hasattr(one, symbol) for one in loaded) for symbol in symbols):
-            with open("/proc/self/maps") as lines:
-                paths = set(line.split()[-1] for line in lines)
-            return [next(p for p in paths if "/" + name in p) for name in names]
-    return []
-
-
-def stand_in(symbols, path):
-    """Compiles a library in which every symbol ends the process."""
+def stand_in(symbols, links, path):
+    """Compiles a library in which the symbols end the process; it has what it links."""
     template = 'void {0}(void) {{ absent("{0}"); }}'
-    functions = [template.format(name) for name in symbols]
+    functions = [template.format(name) for name in sorted(symbols)]
     with tempfile.TemporaryDirectory() as place:
         source = os.path.join(place, "mpi.c")
         with open(source, "w") as file:
             file.write(SOURCE + "\n".join(functions) + "\n")
         command = ["gcc", "-shared", "-fPIC", "-w", source, "-o", path]
-        subprocess.check_call(command)
+        subprocess.check_call(command + links)
 
 
 def main(folder):
@@ -73,14 +65,15 @@ def main(folder):
     if not symbols:
         sys.exit("CNTK asks for nothing of Open MPI: looked for " + own)
     place = os.path.dirname(glob.glob(own)[0])
-    found = installed(symbols)
-    for i, name in enumerate(NAMES):
-        path = os.path.join(place, name)
-        if found:
-            os.symlink(found[i], path)
-        else:
-            stand_in(symbols, path)
-    print("Open MPI: " + (found[0] if found else "none, CNTK runs in one process"))
+    links = []
+    library = os.path.join(folder, "lib", TODAY)
+    if os.path.exists(library):
+        symbols -= set(re.findall(r" (\w+)$", listed("--defined-only", library), re.M))
+        path = os.path.dirname(library)
+        links = ["-Wl,--no-as-needed", library, "-Wl,-rpath," + path]
+    for name in NAMES:
+        stand_in(symbols, links, os.path.join(place, name))
+    print("Open MPI: " + (library if links else "none, CNTK runs in one process"))
 
 
 main(sys.argv[1])
