@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netglot import axes, ops, recipe
-from netglot.backend import Backend, Env, Gap, Parts, Rule, Section, Site, Weight
+from netglot.backend import (
+    Backend,
+    Engine,
+    Env,
+    Gap,
+    Parts,
+    Rule,
+    Section,
+    Site,
+    Weight,
+)
 from netglot.backends import common, pytorch
 from netglot.graph import Call as BlockCall
 from netglot.graph import Repeat
@@ -38,6 +48,34 @@ ENV = Env(
     },
     lock="mxnet",
 )
+ENGINE = Engine(
+    name="the dist_sync KVStore",
+    command="launch.py -n 2 --launcher local python {file}",
+    variables={
+        "DMLC_ROLE": "worker",
+        "DMLC_NUM_WORKER": "{workers}",
+        "DMLC_NUM_SERVER": "1",
+        "DMLC_PS_ROOT_URI": "127.0.0.1",
+        "DMLC_PS_ROOT_PORT": "{server}",
+        "DMLC_NODE_HOST": "127.0.0.1",
+        # By their ports the scheduler decides which worker is the first.
+        "PORT": "{port}",
+    },
+    beside=({"DMLC_ROLE": "scheduler"}, {"DMLC_ROLE": "server"}),
+    missing={
+        ops.BatchNorm: "each process would normalize by its own share of the batch, "
+        "and MXNet's SyncBatchNorm knows the devices of one process alone"
+    },
+)
+#: What a process knows once it has joined the others.
+JOINED = (
+    'KV = mx.kv.create("dist_sync")',
+    "RANK, WORKERS = KV.rank, KV.num_workers",
+)
+#: The initial weights are the same in all.
+DROPPING = ("mx.random.seed(seed + RANK)  # each drops other values",)
+#: What the loss of an epoch says.
+OWN_LOSS = ("# The loss is that of this process's rows.",)
 
 # --- Rules ----------------------------------------------------------------------------
 
@@ -766,6 +804,7 @@ def build(seed=0):
     model.hybridize(static_alloc=True, static_shape=True)
     # The first batch tells the layers what sizes they read.
     model($first)
+    $dropping
     $trainer
 
 
@@ -785,12 +824,12 @@ def save_weights(model, path):
 
 STEP = '''
 def train_step(model, trainer, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+    """Make one optimizer step on $batch; return its loss."""
     x, y = nd.array(x, ctx=CTX), nd.array(y, ctx=CTX)
     with autograd.record():
         $loss
     loss.backward()
-    trainer.step(len(x))
+    trainer.step($size)
     return loss.mean()
 '''
 
@@ -834,7 +873,10 @@ def frame(parts: Parts) -> list[Section]:
     if parts.recipe:
         name, given = optimizer(parts.recipe.optimizer)
         named = quoted(name), arguments(given)
-        made = call("gluon.Trainer", "model.collect_params()", *named)
+        # The servers make the steps: where they only add up gradients, the first may
+        # take the place of the initial weights before all have read these.
+        store = "KV" if parts.parallel else None
+        made = call("gluon.Trainer", "model.collect_params()", *named, kvstore=store)
         rows = layout("    trainer = ", made)
         trainer = [*(row[4:] for row in rows), "return model, trainer"]
     first = call("nd.zeros", shape, ctx="CTX")
@@ -850,6 +892,7 @@ def frame(parts: Parts) -> list[Section]:
             "loss": loss,
             "and_optimizer": " and its optimizer" if trained else "",
             "network": parts.network.name,
+            "dropping": DROPPING * parts.parallel,
             "initializer": kernels(parts.initializers),
             "first": inline(first),
             "trainer": trainer,
@@ -863,13 +906,11 @@ def frame(parts: Parts) -> list[Section]:
         f"from mxnet.gluon import {layers}",
     ]
     first_imports = ["import argparse", *([] if trained else ["import time"]), ""]
+    constants = ["CTX = mx.gpu() if mx.context.num_gpus() else mx.cpu()"]
+    if parts.parallel:
+        constants += ["", *JOINED]
     sections = [
-        common.head(
-            parts,
-            imports,
-            ["CTX = mx.gpu() if mx.context.num_gpus() else mx.cpu()"],
-            first_imports,
-        ),
+        common.head(parts, imports, constants, first_imports),
         common.load_data(parts),
         Section("network", "# 2. The network\n$classes", {"classes": classes[:-2]}),
         setup,
@@ -885,9 +926,24 @@ def frame(parts: Parts) -> list[Section]:
     state = "model, trainer"
     return [
         *sections,
-        common.batches(),
-        Section("train", STEP, {"loss": STEP_LOSSES[type(parts.recipe.loss)]}),
-        common.train(parts, "sum(losses).asscalar() / len(losses)", state),
+        common.batches(parts.parallel),
+        Section(
+            "train",
+            STEP,
+            {
+                "loss": STEP_LOSSES[type(parts.recipe.loss)],
+                "batch": "this process's share of a batch"
+                if parts.parallel
+                else "a batch",
+                "size": "len(x) * WORKERS" if parts.parallel else "len(x)",
+            },
+        ),
+        common.train(
+            parts,
+            "sum(losses).asscalar() / len(losses)",
+            state,
+            summary=OWN_LOSS * parts.parallel,
+        ),
         Section("predict", PREDICT, predict),
         common.evaluate(parts),
         common.main(parts, state),
@@ -930,4 +986,5 @@ backend = Backend(
     # It has arrays of float64, but takes rates, momentum and slopes as float32.
     dtypes=("float32",),
     infers_sizes=True,
+    engine=ENGINE,
 )

@@ -456,7 +456,7 @@ def save_weights(model, path):
 
 STEP = '''
 def train_step(model, x, y):
-    """Make one optimizer step on a batch; return its loss."""
+    """Make one optimizer step on $batch; return its loss."""
     x, y = nd.array(x), nd.array(y)
     model.forward_backward(mx.io.DataBatch([x], [y]))
     model.update()
@@ -481,6 +481,14 @@ def predict(model, x):
     (scores,) = model.get_outputs()
     return scores.asnumpy()
 '''
+
+
+#: Weights that are loaded later would not reach those of the servers.
+JOINED = (
+    "# The servers add up gradients; each process makes the step itself.",
+    'os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"',
+    *gluon.JOINED,
+)
 
 
 def _network(parts: Parts) -> list[str | Line]:
@@ -512,7 +520,8 @@ def _label(parts: Parts, count: Any) -> Any:
 def _build(parts: Parts) -> list[str]:
     made = f"{parts.network.function}()"
     type_ = parts.graph.inputs[0][1]
-    data = f'[("data", {inline(("BATCH_SIZE", *type_.shape[1:]))})]'
+    size = "BATCH_SIZE // WORKERS" if parts.parallel else "BATCH_SIZE"
+    data = f'[("data", {inline((size, *type_.shape[1:]))})]'
     start = kernels(parts.initializers)
     if parts.recipe is None:
         return [
@@ -524,17 +533,28 @@ def _build(parts: Parts) -> list[str]:
     name, given = gluon.optimizer(parts.recipe.optimizer)
     classes = isinstance(parts.recipe.loss, recipe.SoftmaxCrossEntropy)
     label = "softmax_label" if classes else "target"
-    shape = f'[("{label}", {inline(_label(parts, "BATCH_SIZE"))})]'
+    shape = f'[("{label}", {inline(_label(parts, size))})]'
     names = None if classes else f'["{label}"]'
     module = call("mx.mod.Module", "outputs", label_names=names, context="CTX")
     about = (
         "# The loss is a mean: its gradient is not to be divided by the batch's size."
     )
-    params = gluon.arguments({**given, "rescale_grad": 1})
+    scale: Any = 1
+    if parts.parallel:
+        about = "# The loss is a mean; the gradients of all processes are added up."
+        scale = "1 / WORKERS"
+    params = gluon.arguments({**given, "rescale_grad": scale})
     named: Any = {"optimizer": quoted(name), "optimizer_params": params}
+    lines = []
+    if parts.parallel:
+        lines = [f"params = {params}"]
+        named["optimizer_params"] = "params"
     if "wd" in given:
         about = "# An optimizer that is given by its name lets biases have no decay."
-        named = {"optimizer": call("mx.optimizer.SGD", **given)}
+        lines, shared = [], {"rescale_grad": scale} if parts.parallel else {}
+        named = {"optimizer": call("mx.optimizer.SGD", **given, **shared)}
+    if parts.parallel:
+        named = {"kvstore": "KV", **named}
     optimizer = call("model.init_optimizer", **named)
     return [
         f"scores = {made}",
@@ -542,7 +562,9 @@ def _build(parts: Parts) -> list[str]:
         f"model = {inline(module)}",
         *(row[4:] for row in layout("    ", call("model.bind", data, shape))),
         f"model.init_params({start})",
+        *gluon.DROPPING * parts.parallel,
         about,
+        *lines,
         *(row[4:] for row in layout("    ", optimizer)),
         "return model",
     ]
@@ -554,6 +576,9 @@ def frame(parts: Parts) -> list[Section]:
     imports = ["import mxnet as mx", "import numpy as np", "from mxnet import nd"]
     standard = ["import argparse", *([] if trained else ["import time"]), ""]
     context = ["CTX = mx.gpu() if mx.context.num_gpus() else mx.cpu()"]
+    if parts.parallel:
+        standard = ["import argparse", "import os", ""]
+        context += ["", *JOINED]
     about = " and its optimizer" if trained else ""
     sections = [
         common.head(parts, imports, context, standard),
@@ -571,9 +596,23 @@ def frame(parts: Parts) -> list[Section]:
     label = inline(_label(parts, "len(x)")) if len(_label(parts, 1)) > 1 else "len(x)"
     return [
         *sections,
-        common.batches(),
-        Section("train", STEP, {"loss": NUMBERS[type(parts.recipe.loss)]}),
-        common.train(parts, "sum(losses).asscalar() / len(losses)", "model"),
+        common.batches(parts.parallel),
+        Section(
+            "train",
+            STEP,
+            {
+                "loss": NUMBERS[type(parts.recipe.loss)],
+                "batch": "this process's share of a batch"
+                if parts.parallel
+                else "a batch",
+            },
+        ),
+        common.train(
+            parts,
+            "sum(losses).asscalar() / len(losses)",
+            "model",
+            summary=gluon.OWN_LOSS * parts.parallel,
+        ),
         Section("predict", PREDICT, {"label": label}),
         common.evaluate(parts),
         common.main(parts, "model"),
@@ -607,4 +646,5 @@ backend = Backend(
     in_place=True,
     input="data",
     margin=4,
+    engine=gluon.ENGINE,
 )
