@@ -24,6 +24,8 @@ from netglot.errors import UserError
 
 #: Seconds that a launcher may take until every place is kept.
 PATIENCE = 60.0
+#: Seconds that it may take to end.
+GRACE = 5.0
 
 # Ends with the launcher and with netglot, however these end.
 _PLACE = """
@@ -99,9 +101,12 @@ class Launcher:
 
     def close(self) -> None:
         """Ends it, and the places that it keeps."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        # Asked to end, it takes its temporary files along.
+        for what, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, what)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
 
     def _wait(self, files: list[Path], log: Path) -> None:
         end = time.monotonic() + PATIENCE
