@@ -28,7 +28,8 @@ from netglot.emit import emit
 from netglot.recipe import Initializers
 from netglot.runtime import machine
 from netglot.runtime.envs import Environment
-from netglot.runtime.team import Asked, started
+from netglot.runtime.hosts import Seat, started
+from netglot.runtime.team import Asked
 from netglot.workloads import Workload
 
 #: Optimizer steps that are compared, and observations in each.
@@ -99,6 +100,7 @@ class Gatekeeper:
     data: DataSet
     settings: Settings
     exams: Sequence[Exam]
+    seats: Sequence[Seat] = ()
     _answers: dict[str, Answer] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -137,6 +139,7 @@ class Gatekeeper:
         stack.close()
         return stack.push(
             started(
+                self.seats,
                 entry.env,
                 environment,
                 entry.backend.engine,
@@ -213,6 +216,7 @@ class Gatekeeper:
             self.settings.device,
             [exam.steps, exam.size, exam.scores, self.settings.workers],
             _own_source(),
+            *([seat.label for seat in self.seats],) * bool(self.seats),
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
         return places.cache("verdicts") / f"{digest}.json"

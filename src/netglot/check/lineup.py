@@ -17,6 +17,7 @@ from netglot.emit import GapError, emit
 from netglot.emit import Settings as Variant
 from netglot.runtime import envs
 from netglot.runtime.envs import EnvError, Environment
+from netglot.runtime.hosts import Seat, environment_on
 from netglot.workloads import Workload
 
 #: Called with a label, what happens to it, and details: ``environment`` (``phase``,
@@ -47,8 +48,12 @@ def line_up(
     judge: Judge,
     out: Out,
     watch: Watch,
+    seats: Sequence[Seat] = (),
 ) -> list[Start]:
-    """Programs, environments and verdicts of all that can take part, as asked for."""
+    """Programs, environments and verdicts of all that can take part, as asked for.
+
+    Where workers run in ``seats``, their environments are there.
+    """
     programs: dict[str, Program] = {}
     for entry in chosen:
         try:
@@ -59,7 +64,7 @@ def line_up(
         except GapError as error:
             out(entry, "gap", str(error))
     writable = [entry for entry in chosen if entry.label in programs]
-    environments = _environments(settings, writable, out, watch)
+    environments = _environments(settings, writable, out, watch, seats)
     ready = [entry for entry in writable if entry.label in environments]
 
     def judged(entry: Entry) -> Verdict:
@@ -85,11 +90,23 @@ def line_up(
 
 
 def _environments(
-    settings: Settings, chosen: Sequence[Entry], out: Out, watch: Watch
+    settings: Settings,
+    chosen: Sequence[Entry],
+    out: Out,
+    watch: Watch,
+    seats: Sequence[Seat],
 ) -> dict[str, Environment]:
     """Environments by label; entries without one are out."""
     found: dict[str, Environment | EnvError] = {}
-    if settings.python:
+    if seats:
+        for entry in chosen:
+            try:
+                found[entry.label] = environment_on(
+                    seats, entry.env, entry.label, settings.python
+                )
+            except EnvError as error:
+                found[entry.label] = error
+    elif settings.python:
         for entry in chosen:
             try:
                 found[entry.label] = envs.here(entry.env, settings.python, entry.label)

@@ -44,9 +44,13 @@ if TYPE_CHECKING:
 @click.option("--sizes", help="With --grow: by commas. [2,8,32,128; 64,...,2048]")
 @click.option(
     "--workers",
-    default="1",
     help="Processes that train together, by the framework's own engine; 1,2,4 races "
-    "each number, and shows how it scales. [1]",
+    "each number, and shows how it scales. [1; one per host]",
+)
+@click.option(
+    "--hosts",
+    help="Where they run, by commas, as ssh knows them: neighbours together, as evenly "
+    "as it goes. [here]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The race's folder.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with a race.")
@@ -61,7 +65,8 @@ def command(
     same: bool,
     grow: str | None,
     sizes: str | None,
-    workers: str,
+    workers: str | None,
+    hosts: str | None,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -74,6 +79,9 @@ def command(
     `netglot race ancestors` races the tables of earlier projects, in the frameworks
     that those named, and shows theirs beside ours. `netglot race --grow depth` races
     networks of 2 to 128 layers, `--workers 1,2,4` one network on so many processes.
+
+    Started by torchrun, mpirun or srun, the processes of that job are the workers, and
+    the first alone prints and writes.
     """
     from netglot.cli.live import watching
     from netglot.cli.options import programs_settings
@@ -83,10 +91,28 @@ def command(
     from netglot.race.settings import Settings
     from netglot.report.files import write_report
     from netglot.report.terminal import show_race
+    from netglot.runtime import hosts as elsewhere
+    from netglot.runtime import launchers
 
+    seats: list[elsewhere.Seat] = []
+    job = launchers.job()
+    if job and job.rank:
+        return elsewhere.join(job)
+    if job:
+        # Before all else: what stops this process ends the others as well.
+        seats = click.get_current_context().with_resource(elsewhere.gathered(job))
     tables: Sequence[series.Table] = ()
+    named = tuple(name.strip() for name in hosts.split(",")) if hosts else ()
+    workers = workers or str(job.size if job else len(named) or 1)
+    if job and (named or workers != str(job.size)):
+        raise UserError(
+            f"{job.launcher} has started {job.size} processes, and they are the "
+            "workers: leave out --workers and --hosts, which start others."
+        )
     if workers != "1" and (grow or workload == ancestors.NAME):
         raise UserError("--workers is for a race of one workload.")
+    if named and (grow or workload == ancestors.NAME):
+        raise UserError("--hosts is for a race of one workload.")
     if sizes and not grow:
         raise UserError("--sizes is for --grow depth or --grow width.")
     if resume and (asked := series.begun(resume)):
@@ -113,6 +139,7 @@ def command(
             until=until,
             at_most=at_most,
             workers=scaling.numbers(workers)[0],
+            hosts=named,
             **programs_settings(given),
         )
         if out and ((out / "race.json").exists() or series.begun(out)):
@@ -131,10 +158,15 @@ def command(
             series.begin(settings, tables)
     if tables:
         return _series(settings, tables, as_json)
+    if job and (settings.hosts or settings.workers != job.size):
+        raise UserError(
+            f"The race in {settings.out} is one of {settings.workers} processes, and "
+            f"{job.launcher} has started {job.size}."
+        )
     runs = f"at most {settings.at_most}" if settings.until else str(settings.repeats)
     try:
         with watching(quiet=as_json, runs=runs) as watch:
-            outcome = race(settings, watch, resume=resume is not None)
+            outcome = race(settings, watch, resume=resume is not None, seats=seats)
     except KeyboardInterrupt:
         click.echo(
             f"netglot: stopped. What is finished stays in {settings.out}; go on with\n"

@@ -23,9 +23,10 @@ from netglot.check.settings import Entry, entries
 from netglot.errors import UserError
 from netglot.race import records, statistics
 from netglot.race.settings import Settings
-from netglot.runtime import machine
+from netglot.runtime import hosts, machine
+from netglot.runtime.hosts import Seat
 from netglot.runtime.jobs import Result
-from netglot.runtime.team import Asked, started, threads_of
+from netglot.runtime.team import Asked, threads_of
 from netglot.weights import to_program
 from netglot.workloads import Workload
 
@@ -56,8 +57,15 @@ def _no_class_is_empty(prepared: data.DataSet, limit: int) -> None:
                 )
 
 
-def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
+def race(
+    settings: Settings,
+    watch: Watch,
+    resume: bool = False,
+    seats: Sequence[Seat] = (),
+) -> Outcome:
     """Run a race and write its records.
+
+    ``seats`` are where its workers run, in a job that a launcher started.
 
     Raises ``UserError`` for what makes the whole race impossible (an unknown name, data
     that cannot be read); what befalls one entry is told in its record. On
@@ -82,21 +90,28 @@ def race(settings: Settings, watch: Watch, resume: bool = False) -> Outcome:
             )
     if settings.limit:
         _no_class_is_empty(prepared, settings.limit)
-    common = _common(settings, workload, prepared)
-    if not resume:
-        places.write_json(
-            settings.out / "race.json", _race(settings, workload, prepared)
-        )
-    runner = _Runner(settings, workload, prepared, common, watch, resume)
-    starts = runner.line_up(chosen)
-    most = settings.at_most if settings.until else settings.repeats
-    for repeat in range(most):
-        # Interleaved and shuffled, so that a warm machine favours nobody.
-        order = [start for start in starts if runner.wants(start, repeat)]
-        random.Random(f"{settings.seed}-{repeat}").shuffle(order)
-        for start in order:
-            runner.run(start, repeat)
+    with hosts.opened(settings.hosts, settings.workers) as opened:
+        seats = seats or opened
+        common = _common(settings, workload, prepared)
+        if not resume:
+            asked = _race(settings, workload, prepared) | _where(seats)
+            places.write_json(settings.out / "race.json", asked)
+        runner = _Runner(settings, workload, prepared, common, watch, resume, seats)
+        starts = runner.line_up(chosen)
+        most = settings.at_most if settings.until else settings.repeats
+        for repeat in range(most):
+            # Interleaved and shuffled, so that a warm machine favours nobody.
+            order = [start for start in starts if runner.wants(start, repeat)]
+            random.Random(f"{settings.seed}-{repeat}").shuffle(order)
+            for start in order:
+                runner.run(start, repeat)
     return Outcome(settings.out, runner.clean)
+
+
+def _where(seats: Sequence[Seat]) -> dict[str, Any]:
+    """The machines of a race whose processes run in seats, and that of the first."""
+    places_ = hosts.facts(seats)
+    return {"seats": places_, "machine": places_[0]["machine"]} if places_ else {}
 
 
 def _race(
@@ -150,6 +165,7 @@ def settings_of(folder: Path) -> Settings:
         },
         # Races of before there were several.
         workers=asked.get("workers", 1),
+        hosts=tuple(asked.get("hosts", ())),
     )
 
 
@@ -184,14 +200,22 @@ class _Runner:
     common: Mapping[str, Any]
     watch: Watch
     resume: bool
+    seats: Sequence[Seat] = ()
     clean: bool = True
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def line_up(self, chosen: Sequence[Entry]) -> list[Start]:
         """All that can take part, their files laid out; the others have a record."""
-        keeper = Gatekeeper(self.data, self.settings, [Exam(self.workload)])
+        exams = [Exam(self.workload)]
+        keeper = Gatekeeper(self.data, self.settings, exams, self.seats)
         starts = line_up(
-            self.settings, self.workload, chosen, keeper.judge, self.out, self.watch
+            self.settings,
+            self.workload,
+            chosen,
+            keeper.judge,
+            self.out,
+            self.watch,
+            self.seats,
         )
         taking_part = []
         for start in starts:
@@ -277,7 +301,11 @@ class _Runner:
             "threads_each": threads_of(self.settings.workers, self.settings.threads),
             "log": str(log),
             "command": self.command(entry),
+            **_where(self.seats),
         }
+        if self.seats:
+            each = hosts.threads_each(self.seats, self.settings.threads)
+            record["threads_each"] = each[0]
         usage = machine.usage()
         begin = time.perf_counter()
         result = Result(False)
@@ -287,7 +315,9 @@ class _Runner:
                 result = self.ask(worker, start, begin)
         finally:
             record["wall_seconds"] = time.perf_counter() - begin
-        record["others_cpus"] = machine.others(usage, machine.usage())
+        # On seats its processes are not this one's children, and may be elsewhere.
+        others = None if self.seats else machine.others(usage, machine.usage())
+        record["others_cpus"] = others
         if result.ok:
             record |= self.measured(result.answer, entry)
             record["phases"]["start"] = record.pop("start_seconds")
@@ -308,7 +338,8 @@ class _Runner:
 
     def start(self, start: Start, log: Path) -> Asked:
         """A process of its own for a run, or several that train together."""
-        return started(
+        return hosts.started(
+            self.seats,
             start.entry.env,
             start.environment,
             start.entry.backend.engine,
@@ -411,6 +442,7 @@ class _Runner:
             ("--threads", s.threads),
             ("--python", s.python),
             ("--workers", s.workers if s.workers > 1 else None),
+            ("--hosts", ",".join(s.hosts) or None),
         ):
             if value is not None:
                 words += [flag, str(value)]

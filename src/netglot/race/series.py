@@ -75,6 +75,7 @@ def settings_from(
     paths = {
         name: Path(given[name]) if given[name] else None for name in ("data", "python")
     }
+    given["hosts"] = tuple(given.get("hosts", ()))
     tables = tuple(
         Table(**{**table, "labels": tuple(table["labels"])})
         for table in asked["tables"]

@@ -18,7 +18,7 @@ class Settings(settings.Settings):
     framework's own generator. ``repeats`` runs of each framework, and with ``until``
     more of those whose 95 % interval of the time of training is wider than this many
     percent of the median to either side, ``at_most`` in all. With more than one of
-    ``workers`` a run is several processes.
+    ``workers`` a run is several processes, on ``hosts`` where some are named.
     """
 
     repeats: int = 1
@@ -27,6 +27,7 @@ class Settings(settings.Settings):
     start: str = "same"
     until: float | None = None
     at_most: int = 20
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Reject numbers that make no race; raises ``UserError``."""

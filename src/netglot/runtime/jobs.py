@@ -29,7 +29,7 @@ WORKER = Path(__file__).parent / "worker.py"
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
-_TAIL = 15
+TAIL = 15
 _MEMORY_WORDS = (
     "out of memory",
     "outofmemory",
@@ -80,12 +80,29 @@ def variables_for(
     goes before the limit.
     Variables of the user's that would leak other packages in are left out.
     """
+    folder = folder_of(interpreter)
+    return {
+        **clean_variables(),
+        **variables_in(env, folder, threads, accelerator, pace),
+    }
+
+
+def variables_in(
+    env: Env,
+    folder: Path | None,
+    threads: int | None,
+    accelerator: bool,
+    pace: Pace,
+) -> dict[str, str]:
+    """Those of ``variables_for`` that are not the user's own, on whatever host.
+
+    ``folder`` is the environment's; None for an interpreter of the user's.
+    """
     limits = {} if threads is None else dict.fromkeys(env.threads, str(threads))
     chosen = {
-        **clean_variables(),
         "PYTHONIOENCODING": "utf-8:backslashreplace",
         **limits,
-        **variables_of(env, folder_of(interpreter), pace),
+        **variables_of(env, folder, pace),
     }
     if accelerator:
         # float32 means float32: the textbook lane does not round to TF32.
@@ -400,7 +417,7 @@ class Worker:
         self._over = Failure(kind, message)
         return Result(False, error=self._over)
 
-    def log_tail(self, count: int = _TAIL) -> list[str]:
+    def log_tail(self, count: int = TAIL) -> list[str]:
         """The last lines that were logged since the last request."""
         try:
             with self.log.open("rb") as file:

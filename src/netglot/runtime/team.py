@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from netglot.backend import Engine, Env
@@ -45,13 +46,32 @@ def variables(engine: Engine, rank: int, ports: Sequence[int]) -> dict[str, str]
     """
     workers = len(ports) - len(engine.beside)
     addresses = [f"{HOST}:{port}" for port in ports[:workers]]
+    own = {"port": str(ports[rank])}
+    if engine.beside:
+        own["server"] = str(ports[workers])
+    return variables_at(engine, rank, addresses, rank, workers, own)
+
+
+def variables_at(
+    engine: Engine,
+    rank: int,
+    addresses: Sequence[str],
+    local: int,
+    here: int,
+    own: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """The same where the processes have these ``addresses``, by rank.
+
+    This one is the ``local``-th of ``here`` on its host; ``own`` is what else may stand
+    in the engine's variables.
+    """
+    host, _, port = addresses[0].rpartition(":")
     known = {
         "rank": str(rank),
-        "workers": str(workers),
+        "workers": str(len(addresses)),
         "first": addresses[0],
-        "addresses": json.dumps(addresses),
-        "port": str(ports[rank]),
-        "server": str(ports[workers]) if engine.beside else "",
+        "addresses": json.dumps(list(addresses)),
+        **own,
     }
 
     def filled(text: str) -> str:
@@ -61,11 +81,11 @@ def variables(engine: Engine, rank: int, ports: Sequence[int]) -> dict[str, str]
 
     return {
         "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(workers),
-        "LOCAL_WORLD_SIZE": str(workers),
-        "MASTER_ADDR": HOST,
-        "MASTER_PORT": str(ports[0]),
+        "LOCAL_RANK": str(local),
+        "WORLD_SIZE": str(len(addresses)),
+        "LOCAL_WORLD_SIZE": str(here),
+        "MASTER_ADDR": host,
+        "MASTER_PORT": port,
         **{name: filled(text) for name, text in engine.variables.items()},
     }
 
@@ -307,7 +327,8 @@ class Team:
         """The innermost line of the program in the stack that ends the log."""
         tail = worker.log_tail(200)
         starts = [i for i, row in enumerate(tail) if row.startswith("Stack (most")]
-        mark = f'File "{self._program}", line '
+        # On another host it may lie in another folder.
+        mark = f'/{Path(self._program).name}", line '
         for row in tail[starts[-1] :] if starts and self._program else ():
             if mark in row:
                 number, _, function = row.split(mark)[1].partition(" in ")
