@@ -110,8 +110,8 @@ def race(
 
 def _where(seats: Sequence[Seat]) -> dict[str, Any]:
     """The machines of a race whose processes run in seats, and that of the first."""
-    places_ = hosts.facts(seats)
-    return {"seats": places_, "machine": places_[0]["machine"]} if places_ else {}
+    found = hosts.facts(seats)
+    return {"ran_on": found, "machine": found[0]["machine"]} if found else {}
 
 
 def _race(

@@ -447,17 +447,30 @@ def _facts(race: Mapping[str, Any], rows: Sequence[Row]) -> Iterable[tuple[str, 
     yield "seed", str(race.get("seed", 0))
     threads = race.get("threads")
     yield "threads", "all" if threads is None else str(threads)
-    workers = race.get("workers", 1)
+    workers, ran_on = race.get("workers", 1), race.get("ran_on") or ()
     if workers > 1:
-        yield "processes", f"{workers}, which share every batch and the threads"
+        whose = " of a host" if ran_on else ""
+        yield "processes", f"{workers}, which share every batch and the threads{whose}"
     yield "device", str(race.get("device", "cpu"))
     machine = race.get("machine") or {}
-    if machine:
+    if ran_on:
+        yield "hosts", "; ".join(_hosts(ran_on))
+    elif machine:
         yield "machine", _machine(machine)
     if race.get("date"):
         yield "date", str(race["date"])[:16].replace("T", " ") + " UTC"
     if race.get("netglot"):
         yield "netglot", str(race["netglot"])
+
+
+def _hosts(ran_on: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """``a (ranks 0, 1: AMD EPYC 9534, 2 CPUs)``, of each host that processes ran on."""
+    by_host: dict[str, list[int]] = {}
+    for rank, place in enumerate(ran_on):
+        by_host.setdefault(str(place["host"]), []).append(rank)
+    for host, own in by_host.items():
+        which = ("rank " if len(own) == 1 else "ranks ") + ", ".join(map(str, own))
+        yield f"{host} ({which}: {_machine(ran_on[own[0]]['machine'])})"
 
 
 def _machine(machine: Any) -> str:

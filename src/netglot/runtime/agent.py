@@ -1,14 +1,15 @@
 """Starts workers for a netglot that is on another host or of another rank.
 
 An agent is asked over one connection (the pipes of ssh, or TCP within a job), starts
-one worker at a time, passes requests, answers and events through, and keeps the files
-it is sent in a folder of its own. When the connection ends it ends, with all of it.
+workers, passes requests, answers and events through, and keeps the files that it is
+sent in a folder of its own. When the connection ends it ends, with all of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -20,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,32 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@dataclass
+class _Kept:
+    """A worker, its log and how much of that was told; one request at a time."""
+
+    worker: Worker
+    log: Path
+    read: int = 0
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    reading: threading.Lock = field(default_factory=threading.Lock)
+
+    def close(self) -> None:
+        """Ends it; its request is answered first, by its end."""
+        self.worker.interrupt()
+        with self.asking:
+            self.worker.close()
+
+    def logged(self) -> dict[str, Any]:
+        """What was logged since it was asked last."""
+        with contextlib.suppress(OSError), self.reading, self.log.open("rb") as file:
+            file.seek(self.read)
+            new = file.read()
+            self.read += len(new)
+            return {"logged": new.decode("utf-8", "replace")}
+        return {"logged": ""}
+
+
 class Agent:
     """What one connection is answered."""
 
@@ -83,20 +110,17 @@ class Agent:
         """``known`` is told of it at the beginning."""
         self.channel, self.known = channel, known
         self.folder = Path(tempfile.mkdtemp(prefix="netglot-"))
-        self.log = self.folder / "log"
-        self.worker: Worker | None = None
+        self.workers: dict[int, _Kept] = {}
         self.done = False
-        self._read = 0
-        self._outputs = 0
-        self._asking, self._logging = threading.Lock(), threading.Lock()
+        self._numbers = itertools.count(1)
 
     def serve(self) -> None:
-        """Answers until the other end is gone; then ends its worker.
+        """Answers until the other end is gone; then ends its workers.
 
         ``done`` is then whether the other end said that it had all it wanted.
         """
         try:
-            with ThreadPoolExecutor(8) as pool:
+            with ThreadPoolExecutor(16) as pool:
                 try:
                     self.channel.send(self._hello())
                     while True:
@@ -104,7 +128,8 @@ class Agent:
                 except (EOFError, OSError):
                     pass
                 finally:
-                    self._close()
+                    for kept in list(self.workers.values()):
+                        kept.close()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -219,95 +244,79 @@ class Agent:
         cpus: list[int],
         name: str,
     ) -> dict[str, Any]:
-        """Starts a worker in the place of the one before."""
-        self._close()
-        self.log.write_bytes(b"")
-        self._read = 0
+        """Starts a worker, known by its number from now on."""
+        number = next(self._numbers)
+        log = self.folder / f"log-{number}"
         inherited = launchers.without_launcher(clean_variables())
-        self.worker = Worker.start(
+        worker = Worker.start(
             interpreter,
-            log=self.log,
+            log=log,
             variables={**inherited, **variables},
             cpus=cpus,
             name=name,
         )
-        return {"hello": self.worker.hello, "log": str(self.log)}
+        self.workers[number] = _Kept(worker, log)
+        return {"worker": number, "hello": worker.hello, "log": str(log)}
 
     def do_ask(
         self,
         number: int,
+        worker: int,
         verb: str,
         arguments: dict[str, Any],
         events: bool,
         timeout: float | None,
     ) -> tuple[dict[str, Any], list[bytes]]:
-        """Passes a request to the worker; answers with what it wrote, and its log."""
-        assert self.worker is not None
+        """Passes a request to a worker; answers with what it wrote, and its log."""
+        kept, output = self.workers[worker], None
 
         def on_event(event: Mapping[str, Any]) -> None:
             self.channel.send({"id": number, "event": {**event}})
 
-        output = None
         if arguments.get("output"):
-            self._outputs += 1
             # Of the same name: a suffix may say what is in it.
-            place = self.folder / f"output-{self._outputs}"
+            place = self.folder / f"output-{next(self._numbers)}"
             place.mkdir()
             output = place / Path(arguments["output"]).name
             arguments["output"] = str(output)
-        with self._asking:
-            result: Result = self.worker.ask(
+        with kept.asking:
+            result: Result = kept.worker.ask(
                 verb,
                 timeout=timeout,
                 on_event=on_event if events else None,
                 **arguments,
             )
-        files: list[Path] = []
+        names, arrays = [], []
         if output is not None:
             files = [p for p in (output, *output.rglob("*")) if p.is_file()]
-        names = [str(path.relative_to(output)) for path in files if output]
-        arrays = [path.read_bytes() for path in files]
-        if output is not None:
+            names = [str(path.relative_to(output)) for path in files]
+            arrays = [path.read_bytes() for path in files]
             shutil.rmtree(output.parent)
-        return {"result": asdict(result), "files": names, **self.do_log()}, arrays
+        return {"result": asdict(result), "files": names, **kept.logged()}, arrays
 
-    def do_log(self) -> dict[str, Any]:
-        """What was logged since it was asked last."""
-        with contextlib.suppress(OSError), self._logging, self.log.open("rb") as file:
-            file.seek(self._read)
-            new = file.read()
-            self._read += len(new)
-            return {"logged": new.decode("utf-8", "replace")}
-        return {"logged": ""}
+    def do_log(self, worker: int) -> dict[str, Any]:
+        """What a worker logged since it was asked last."""
+        return self.workers[worker].logged()
 
-    def do_where(self) -> dict[str, Any]:
-        """Has the worker log in which lines it is."""
-        if self.worker is not None:
-            self.worker.tell_where()
+    def do_where(self, worker: int) -> dict[str, Any]:
+        """Has a worker log in which lines it is."""
+        self.workers[worker].worker.tell_where()
         return {}
 
-    def do_interrupt(self) -> dict[str, Any]:
-        """Ends the worker's processes while it is asked."""
-        if self.worker is not None:
-            self.worker.interrupt()
+    def do_interrupt(self, worker: int) -> dict[str, Any]:
+        """Ends a worker's processes while it is asked."""
+        self.workers[worker].worker.interrupt()
         return {}
 
-    def do_close(self) -> dict[str, Any]:
-        """Ends the worker."""
-        self._close()
-        return self.do_log()
+    def do_close(self, worker: int) -> dict[str, Any]:
+        """Ends a worker."""
+        self.workers[worker].close()
+        return self.workers.pop(worker).logged()
 
     def do_leave(self) -> dict[str, Any]:
         """Says that nothing more will be asked."""
         self.done = True
         return {}
-
-    def _close(self) -> None:
-        if self.worker is not None:
-            self.worker.interrupt()
-            # Its request is answered first: by its end.
-            with self._asking:
-                self.worker.close()
 
 
 def _interface(own: str) -> str:

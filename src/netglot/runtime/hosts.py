@@ -1,12 +1,13 @@
 """Workers on other hosts, and within a job that a launcher has started.
 
-A seat is where one worker at a time runs: an agent (``agent.py``) that is asked over
+A seat is where the workers of one rank run: an agent (``agent.py``) that is asked over
 ssh's pipes, or over TCP where it is another process of the same job.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import secrets
@@ -59,7 +60,7 @@ class Lost(Exception):
 
 
 class Seat:
-    """Where one worker at a time runs, asked through its agent.
+    """Where the workers of one rank run, asked through their agent.
 
     ``label`` is the host as it was named; ``hello`` what the agent told of it;
     ``by_hand`` what a person writes before a command that is to run there; ``address``
@@ -142,7 +143,7 @@ class Seat:
         return str(there or self.ask("put", blobs=[content], **known)["path"])
 
     def close(self) -> None:
-        """Ends the agent, and with it its worker."""
+        """Ends the agent, and with it its workers."""
         with contextlib.suppress(Lost):
             self.ask("leave")
         with contextlib.suppress(OSError):
@@ -221,7 +222,7 @@ class Remote(Worker):
         super().__init__(name, log)
         self.seat = seat
         self._pending: Future[Any] | None = None
-        self._there = ""
+        self._there, self._which = "", 0
 
     @classmethod
     def on(
@@ -246,6 +247,7 @@ class Remote(Worker):
                 name=name,
             )
             worker.hello, worker._there = answer["hello"], answer["log"]
+            worker._which = answer["worker"]
         except Lost as error:
             worker._over = worker._cut("start", error)
         return worker
@@ -271,6 +273,7 @@ class Remote(Worker):
             self._pending = self.seat.send(
                 "ask",
                 on_event=on_event,
+                worker=self._which,
                 verb=verb,
                 arguments=given,
                 events=on_event is not None,
@@ -293,7 +296,14 @@ class Remote(Worker):
             return Result(True, told["answer"])
         failure = Failure(**told["error"])
         message = failure.message.replace(self._there, str(self.log))
-        failure = Failure(failure.kind, message, failure.type, failure.traceback)
+        if self.seat.interface and "[127.0." in message:
+            # Some engines go by the host's own name, which Debian gives a loopback.
+            message += (
+                f" On {self.seat.label} its own name {self.seat.hello['host']} seems "
+                "to stand for a loopback: let it stand for "
+                f"{self.seat.address} in /etc/hosts there."
+            )
+        failure = dataclasses.replace(failure, message=message)
         if failure.kind not in ("raised", "memory"):
             self._over = failure
         return Result(False, error=failure)
@@ -303,23 +313,23 @@ class Remote(Worker):
         if self._over is None:
             self._over = Failure("died", f"{self.name} was closed")
         with contextlib.suppress(Lost):
-            self._note(self.seat.ask("close"))
+            self._note(self.seat.ask("close", worker=self._which))
 
     def interrupt(self) -> None:
         """Ends its processes while another thread waits for it, which is told so."""
-        self.seat.send("interrupt")
+        self.seat.send("interrupt", worker=self._which)
         if self._pending is not None and not self._pending.done():
             with contextlib.suppress(Exception):
                 self._pending.set_exception(Lost("it was ended with the others"))
 
     def tell_where(self) -> None:
         """Has it write into its log which lines it is in, whatever it is doing."""
-        self.seat.send("where")
+        self.seat.send("where", worker=self._which)
 
     def log_tail(self, count: int = TAIL) -> list[str]:
         """The last lines that were logged since the last request."""
         with contextlib.suppress(Lost):
-            self._note(self.seat.ask("log"))
+            self._note(self.seat.ask("log", worker=self._which))
         return super().log_tail(count)
 
     def _note(self, answer: Mapping[str, Any]) -> None:
@@ -616,7 +626,7 @@ def _explained(host: str, shell: str, status: int | None, said: str) -> str:
         "NETGLOT_REMOTE_PYTHON.",
     }
     hint = next((text for sign, text in hints.items() if sign in said), "")
-    return f"{what}. {hint}".strip()
+    return f"{what.rstrip('.')}. {hint}".strip()
 
 
 def _alike(seats: Sequence[Seat]) -> None:
