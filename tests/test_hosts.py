@@ -7,6 +7,7 @@ their variables.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -28,9 +29,15 @@ from netglot.errors import UserError
 from netglot.race.engine import race
 from netglot.race.settings import Settings as RaceSettings
 from netglot.report.files import write_report
-from netglot.runtime import agent, hosts, launchers, team
+from netglot.runtime import agent, hosts, launchers, meeting, seats, team
 from netglot.runtime.envs import EnvError, Environment
-from netglot.runtime.hosts import Remote, Seat
+from netglot.runtime.seats import (
+    Remote,
+    Seat,
+    cpus_of,
+    environment_on,
+    threads_each,
+)
 from netglot.runtime.team import Team
 from test_team import ENGINE
 from test_worker import PROGRAMS, gone
@@ -61,7 +68,7 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(source))
 
 
-def _team(seats: list[Seat], folder: Path, bad: str = "") -> Team:
+def _team(them: list[Seat], folder: Path, bad: str = "") -> Team:
     ports = team.free_ports(2)
     workers = [
         Remote.on(
@@ -71,7 +78,7 @@ def _team(seats: list[Seat], folder: Path, bad: str = "") -> Team:
             log=folder / f"log-{rank}",
             name=f"stand-in rank {rank} on {seat.label}",
         )
-        for rank, seat in enumerate(seats)
+        for rank, seat in enumerate(them)
     ]
     both = Team("stand-in", workers)
     result = both.ask("import", program=PROGRAMS / "ranks.py", timeout=60)
@@ -119,11 +126,11 @@ def test_workers_are_dealt_to_hosts_evenly() -> None:
 
 @pytest.mark.text
 def test_two_hosts_train_together(ssh: None, tmp_path: Path) -> None:
-    with hosts.opened(["a", "b"], 2) as seats:
-        assert [seat.label for seat in seats] == ["a", "b"]
+    with hosts.opened(["a", "b"], 2) as them:
+        assert [seat.label for seat in them] == ["a", "b"]
         # They are this machine, which each reaches there.
-        assert [seat.address for seat in seats] == ["127.0.0.1"] * 2
-        with _team(seats, tmp_path) as both:
+        assert [seat.address for seat in them] == ["127.0.0.1"] * 2
+        with _team(them, tmp_path) as both:
             pids = _pids(both)
             result = _steps(both, tmp_path)
             assert result.ok, result.error
@@ -133,7 +140,7 @@ def test_two_hosts_train_together(ssh: None, tmp_path: Path) -> None:
     second = np.load(tmp_path / "steps" / "rank_1" / "step_1.npz")["weight"]
     assert second.tolist() == [4, 2]
     _wait_until_gone(pids)
-    assert all(seat.process and seat.process.poll() is not None for seat in seats)
+    assert all(seat.process and seat.process.poll() is not None for seat in them)
 
 
 @pytest.mark.text
@@ -158,7 +165,7 @@ def test_files_that_are_not_there_are_sent(ssh: None, tmp_path: Path) -> None:
 def test_one_that_fails_is_named_with_its_host(
     bad: str, kind: str, says: str, ssh: None, tmp_path: Path
 ) -> None:
-    with hosts.opened(["a", "b"], 2) as seats, _team(seats, tmp_path, bad) as both:
+    with hosts.opened(["a", "b"], 2) as them, _team(them, tmp_path, bad) as both:
         pids = _pids(both)
         result = _steps(both, tmp_path)
         assert not result.ok and result.error.kind == kind
@@ -169,7 +176,7 @@ def test_one_that_fails_is_named_with_its_host(
 
 @pytest.mark.text
 def test_one_that_hangs_is_found(ssh: None, tmp_path: Path) -> None:
-    with hosts.opened(["a", "b"], 2) as seats, _team(seats, tmp_path, "hangs") as both:
+    with hosts.opened(["a", "b"], 2) as them, _team(them, tmp_path, "hangs") as both:
         pids = _pids(both)
         result = _steps(both, tmp_path, timeout=2)
         assert result.error.kind == "timeout"
@@ -181,10 +188,10 @@ def test_one_that_hangs_is_found(ssh: None, tmp_path: Path) -> None:
 
 @pytest.mark.text
 def test_a_host_that_is_lost(ssh: None, tmp_path: Path) -> None:
-    with hosts.opened(["a", "b"], 2) as seats, _team(seats, tmp_path) as both:
+    with hosts.opened(["a", "b"], 2) as them, _team(them, tmp_path) as both:
         pids = _pids(both)
-        assert seats[1].process is not None
-        seats[1].process.kill()
+        assert them[1].process is not None
+        them[1].process.kill()
         result = _steps(both, tmp_path)
         assert result.error.kind == "died"
         assert "stand-in rank 1 on b was lost" in result.error.message
@@ -211,7 +218,7 @@ def test_a_host_that_cannot_be_used(host: str, says: str, ssh: None) -> None:
 
 @pytest.mark.text
 def test_a_host_that_says_nothing(ssh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "PATIENCE", 0.5)
+    monkeypatch.setattr(seats, "PATIENCE", 0.5)
     with pytest.raises(UserError, match=r"silent: nothing was heard within 0.5 s"):
         hosts.opened(["silent"], 1).__enter__()
 
@@ -231,15 +238,19 @@ def test_a_host_with_another_netglot(
 @pytest.mark.text
 def test_a_host_without_the_environment(ssh: None, tmp_path: Path) -> None:
     env = backends.get("pytorch").env
-    with hosts.opened(["empty"], 1) as seats:
+    with hosts.opened(["empty"], 1) as them:
         with pytest.raises(EnvError) as caught:
-            hosts.environment_on(seats, env, "pytorch")
-        assert "empty lacks the environment numpy-" in str(caught.value)
+            environment_on(them, env, "pytorch")
+        assert "empty: lacks the environment numpy-" in str(caught.value)
         assert "remote-shell empty netglot env add pytorch`" in str(caught.value)
-        with pytest.raises(EnvError, match=r"empty lacks the interpreter /no/python"):
-            hosts.environment_on(seats, env, "pytorch", Path("/no/python"))
+        with pytest.raises(EnvError, match=r"empty: /no/python, .* not a Python"):
+            environment_on(them, env, "pytorch", Path("/no/python"))
         own = Path(sys.executable)
-        assert hosts.environment_on(seats, env, "x", own).interpreter == own
+        with pytest.raises(EnvError, match=r"empty: .* does not import torch"):
+            environment_on(them, env, "x", own)
+        bare = dataclasses.replace(env, imports=("numpy",))
+        found = environment_on(them, bare, "x", own)
+        assert found.interpreter == own and "numpy" in found.versions
 
 
 @pytest.mark.text
@@ -270,13 +281,13 @@ class _Placed:
 
 @pytest.mark.text
 def test_processors_of_each_host_are_shared() -> None:
-    seats: Any = [_Placed("a", 0, 1, 2, 3), _Placed("a", 0, 1, 2, 3), _Placed("b", 7)]
-    assert hosts.threads_each(seats, None) == [2, 2, 1]
-    assert hosts.threads_each(seats, 2) == [1, 1, 2]
-    assert [hosts.cpus_of(seats, r, None) for r in range(3)] == [(0, 1), (2, 3), (7,)]
+    them: Any = [_Placed("a", 0, 1, 2, 3), _Placed("a", 0, 1, 2, 3), _Placed("b", 7)]
+    assert threads_each(them, None) == [2, 2, 1]
+    assert threads_each(them, 2) == [1, 1, 2]
+    assert [cpus_of(them, r, None) for r in range(3)] == [(0, 1), (2, 3), (7,)]
     # A launcher has given each its own.
     bound: Any = [_Placed("a", 0), _Placed("a", 1)]
-    assert [hosts.cpus_of(bound, r, None) for r in range(2)] == [(0,), (1,)]
+    assert [cpus_of(bound, r, None) for r in range(2)] == [(0,), (1,)]
 
 
 # --- Within a job ---------------------------------------------------------------------
@@ -363,11 +374,11 @@ def test_a_worker_does_not_inherit_the_launcher() -> None:
 def _process(rank: int, size: int, port: int, **more: str) -> Iterator[Any]:
     """Another process of a job, which pytest is the first of."""
     code = (
-        "import sys; from netglot.runtime import hosts, launchers\n"
+        "import sys; from netglot.runtime import launchers, meeting, seats\n"
         f"sys.argv[1:] = {sys.argv[1:]!r}\n"
         "from netglot.errors import UserError\n"
-        f"hosts.PATIENCE = {more.pop('patience', '20')}\n"
-        "try: sys.exit(hosts.join(launchers.job()))\n"
+        f"seats.PATIENCE = {more.pop('patience', '20')}\n"
+        "try: sys.exit(meeting.join(launchers.job()))\n"
         "except UserError as error: sys.exit(str(error))\n"
     )
     variables = {
@@ -394,9 +405,9 @@ def _job(size: int = 2) -> launchers.Job:
 def test_the_processes_of_a_job_meet(tmp_path: Path) -> None:
     job = _job()
     with _process(1, 2, job.port) as other:
-        with hosts.gathered(job) as seats, _team(seats, tmp_path) as both:
+        with meeting.gathered(job) as them, _team(them, tmp_path) as both:
             pids = _pids(both)
-            assert [seat.label for seat in seats] == [socket.gethostname()] * 2
+            assert [seat.label for seat in them] == [socket.gethostname()] * 2
             assert _steps(both, tmp_path).ok
         assert other.wait(20) == 0
         _wait_until_gone(pids)
@@ -407,8 +418,8 @@ def test_a_process_of_a_job_that_is_killed(tmp_path: Path) -> None:
     job = _job()
     with (
         _process(1, 2, job.port) as other,
-        hosts.gathered(job) as seats,
-        _team(seats, tmp_path) as both,
+        meeting.gathered(job) as them,
+        _team(them, tmp_path) as both,
     ):
         pids = _pids(both)
         other.kill()
@@ -420,25 +431,25 @@ def test_a_process_of_a_job_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.text
 def test_processes_that_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "PATIENCE", 3)
+    monkeypatch.setattr(seats, "PATIENCE", 3)
     job = _job(3)
     with (
         _process(1, 4, job.port),
         pytest.raises(UserError, match=r"Rank 1 .* 4 processes, rank 0 .* 3"),
-        hosts.gathered(job),
+        meeting.gathered(job),
     ):
         pass
     with (
         _process(1, 3, job.port),
         pytest.raises(UserError, match=r"rank 2 did not come to 127.0.0.1"),
-        hosts.gathered(job),
+        meeting.gathered(job),
     ):
         pass
     # Somebody who does not know the token is not listened to.
     with (
         _process(1, 2, job.port, NETGLOT_TOKEN="wrong", patience="1") as other,
         pytest.raises(UserError, match=r"rank 1, rank 2 did not come"),
-        hosts.gathered(job),
+        meeting.gathered(job),
     ):
         pass
     with _process(1, 2, job.port, patience="1") as other:
@@ -448,7 +459,7 @@ def test_processes_that_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         socket.create_server(("127.0.0.1", job.port)),
         pytest.raises(UserError, match=r"in use.* NETGLOT_PORT"),
-        hosts.gathered(job),
+        meeting.gathered(job),
     ):
         pass
 
@@ -463,7 +474,7 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     told = {**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(hosts, "gathered", lambda job: contextlib.nullcontext([]))
+    monkeypatch.setattr(meeting, "gathered", lambda job: contextlib.nullcontext([]))
     for more in (["--hosts", "a,b"], ["--workers", "4"]):
         assert run([*race_, *more]) == 2
         assert "mpirun has started 2 processes" in capsys.readouterr().err

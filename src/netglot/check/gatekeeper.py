@@ -28,7 +28,7 @@ from netglot.emit import emit
 from netglot.recipe import Initializers
 from netglot.runtime import machine
 from netglot.runtime.envs import Environment
-from netglot.runtime.hosts import Seat, started
+from netglot.runtime.seats import Seat, started
 from netglot.runtime.team import Asked
 from netglot.workloads import Workload
 

@@ -17,7 +17,7 @@ from netglot.emit import GapError, emit
 from netglot.emit import Settings as Variant
 from netglot.runtime import envs
 from netglot.runtime.envs import EnvError, Environment
-from netglot.runtime.hosts import Seat, environment_on
+from netglot.runtime.seats import Seat, environment_on
 from netglot.workloads import Workload
 
 #: Called with a label, what happens to it, and details: ``environment`` (``phase``,

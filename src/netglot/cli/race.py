@@ -91,16 +91,17 @@ def command(
     from netglot.race.settings import Settings
     from netglot.report.files import write_report
     from netglot.report.terminal import show_race
-    from netglot.runtime import hosts as elsewhere
-    from netglot.runtime import launchers
+    from netglot.runtime import launchers, meeting
+    from netglot.runtime.hosts import dealt
+    from netglot.runtime.seats import Seat
 
-    seats: list[elsewhere.Seat] = []
+    seats: list[Seat] = []
     job = launchers.job()
     if job and job.rank:
-        return elsewhere.join(job)
+        return meeting.join(job)
     if job:
         # Before all else: what stops this process ends the others as well.
-        seats = click.get_current_context().with_resource(elsewhere.gathered(job))
+        seats = click.get_current_context().with_resource(meeting.gathered(job))
     tables: Sequence[series.Table] = ()
     named = tuple(name.strip() for name in hosts.split(",")) if hosts else ()
     workers = workers or str(job.size if job else len(named) or 1)
@@ -113,6 +114,8 @@ def command(
         raise UserError("--workers is for a race of one workload.")
     if named and (grow or workload == ancestors.NAME):
         raise UserError("--hosts is for a race of one workload.")
+    if named:
+        dealt(named, scaling.numbers(workers)[0])
     if sizes and not grow:
         raise UserError("--sizes is for --grow depth or --grow width.")
     if resume and (asked := series.begun(resume)):

@@ -24,8 +24,8 @@ from netglot.errors import UserError
 from netglot.race import records, statistics
 from netglot.race.settings import Settings
 from netglot.runtime import hosts, machine
-from netglot.runtime.hosts import Seat
 from netglot.runtime.jobs import Result
+from netglot.runtime.seats import Seat, facts, started, threads_each
 from netglot.runtime.team import Asked, threads_of
 from netglot.weights import to_program
 from netglot.workloads import Workload
@@ -110,7 +110,7 @@ def race(
 
 def _where(seats: Sequence[Seat]) -> dict[str, Any]:
     """The machines of a race whose processes run in seats, and that of the first."""
-    found = hosts.facts(seats)
+    found = facts(seats)
     return {"ran_on": found, "machine": found[0]["machine"]} if found else {}
 
 
@@ -304,7 +304,7 @@ class _Runner:
             **_where(self.seats),
         }
         if self.seats:
-            each = hosts.threads_each(self.seats, self.settings.threads)
+            each = threads_each(self.seats, self.settings.threads)
             record["threads_each"] = each[0]
         usage = machine.usage()
         begin = time.perf_counter()
@@ -338,7 +338,7 @@ class _Runner:
 
     def start(self, start: Start, log: Path) -> Asked:
         """A process of its own for a run, or several that train together."""
-        return hosts.started(
+        return started(
             self.seats,
             start.entry.env,
             start.environment,

@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 import netglot
+from netglot.backend import Env
 from netglot.runtime import envs, launchers, machine
 from netglot.runtime.envs import clean_variables
 from netglot.runtime.jobs import WORKER, Result, Worker
@@ -168,18 +169,22 @@ class Agent:
         with contextlib.suppress(OSError):
             self.channel.send({"id": number, **told}, arrays)
 
-    def do_environment(
-        self, keys: list[str], python: str | None, commands: list[str]
-    ) -> dict[str, Any]:
-        """The environment of one of these names, or ``python``; what is lacking."""
+    def do_environment(self, keys: list[str], commands: list[str]) -> dict[str, Any]:
+        """The environment of one of these names; which commands are missing."""
         missing = [name for name in commands if shutil.which(name) is None]
         folder = str(envs.envs_folder())
-        if python:
-            usable = os.access(python, os.X_OK)
-            return {"python": usable, "missing": missing, "folder": folder}
         found = [e for e in envs.everything() if e.key in keys]
         told = {**asdict(found[0]), "versions": found[0].versions} if found else None
         return {"environment": told, "missing": missing, "folder": folder}
+
+    def do_interpreter(self, python: str, imports: list[str]) -> dict[str, Any]:
+        """An interpreter of the user's as an environment, or what it lacks."""
+        env = Env(python=(), requirements=tuple(imports), imports=tuple(imports))
+        try:
+            found = envs.here(env, python, "it")
+        except envs.EnvError as error:
+            return {"lacking": str(error)}
+        return {"lacking": "", "environment": asdict(found)}
 
     def do_port(self) -> dict[str, Any]:
         """A port that nothing listens on."""
