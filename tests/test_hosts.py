@@ -417,7 +417,8 @@ def test_the_processes_of_a_job_meet(tmp_path: Path) -> None:
 def test_a_process_of_a_job_that_is_killed(tmp_path: Path) -> None:
     job = _job()
     with (
-        _process(1, 2, job.port) as other,
+        # A process that is killed leaves its folder behind.
+        _process(1, 2, job.port, TMPDIR=str(tmp_path)) as other,
         meeting.gathered(job) as them,
         _team(them, tmp_path) as both,
     ):

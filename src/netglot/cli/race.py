@@ -159,13 +159,13 @@ def command(
             tables = scaling.tables(workload, settings.labels, numbers)
         if tables:
             series.begin(settings, tables)
+    if job and (tables or settings.hosts or settings.workers != job.size):
+        raise UserError(
+            f"The race in {settings.out} is not one of the {job.size} processes that "
+            f"{job.launcher} has started: go on with it by netglot alone."
+        )
     if tables:
         return _series(settings, tables, as_json)
-    if job and (settings.hosts or settings.workers != job.size):
-        raise UserError(
-            f"The race in {settings.out} is one of {settings.workers} processes, and "
-            f"{job.launcher} has started {job.size}."
-        )
     runs = f"at most {settings.at_most}" if settings.until else str(settings.repeats)
     try:
         with watching(quiet=as_json, runs=runs) as watch:

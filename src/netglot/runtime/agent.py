@@ -177,11 +177,13 @@ class Agent:
         told = {**asdict(found[0]), "versions": found[0].versions} if found else None
         return {"environment": told, "missing": missing, "folder": folder}
 
-    def do_interpreter(self, python: str, imports: list[str]) -> dict[str, Any]:
+    def do_interpreter(
+        self, python: str, label: str, requirements: list[str], imports: list[str]
+    ) -> dict[str, Any]:
         """An interpreter of the user's as an environment, or what it lacks."""
-        env = Env(python=(), requirements=tuple(imports), imports=tuple(imports))
+        env = Env((), tuple(requirements), tuple(imports))
         try:
-            found = envs.here(env, python, "it")
+            found = envs.here(env, python, label)
         except envs.EnvError as error:
             return {"lacking": str(error)}
         return {"lacking": "", "environment": asdict(found)}

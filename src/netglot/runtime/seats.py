@@ -152,7 +152,13 @@ class Seat:
         """
         keys = [envs.specification(env, series).key for series in env.python]
         if python:
-            told = self.ask("interpreter", python=str(python), imports=env.imports)
+            told = self.ask(
+                "interpreter",
+                python=str(python),
+                label=label,
+                requirements=env.requirements,
+                imports=env.imports,
+            )
             if told["lacking"]:
                 raise EnvError(told["lacking"])
             return Environment(**{**told["environment"], "interpreter": python})
@@ -329,8 +335,8 @@ class Remote(Worker):
     def _cut(self, verb: str, error: Lost) -> Failure:
         return Failure(
             "died",
-            f"{self.name} was lost during {verb}: {error}. What is known of its log is "
-            f"in {self.log}.",
+            f"{self.name} was lost during {verb}: {str(error).rstrip('.')}. What is "
+            f"known of its log is in {self.log}.",
         )
 
 
