@@ -66,12 +66,6 @@ class Channel:
         message = json.loads(self.reader.recv_bytes())
         return message, [self.reader.recv_bytes() for _ in range(message.pop("blobs"))]
 
-    def close(self) -> None:
-        """Ends both directions."""
-        for each in (self.reader, self.writer):
-            with contextlib.suppress(OSError):
-                each.close()
-
 
 def digest(content: bytes) -> str:
     """By which a file is known on both ends."""

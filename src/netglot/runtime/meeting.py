@@ -21,6 +21,8 @@ from netglot.runtime.agent import Agent, Channel
 from netglot.runtime.launchers import Job
 from netglot.runtime.seats import Seat
 
+_GONE = "the process of that rank has ended, or its host cannot be reached"
+
 
 def _token() -> bytes:
     """What all processes of a job know and nobody else: from a file of the user's."""
@@ -84,7 +86,7 @@ def gathered(job: Job) -> Iterator[list[Seat]]:
             if not _proved(link, first=True):
                 link.close()
                 continue
-            seat = Seat("", link, lambda: "the process of that rank has ended")
+            seat = Seat("", link, lambda: _GONE)
             stack.callback(seat.close)
             told = seat.hello
             seat.label = told["host"]
@@ -157,6 +159,16 @@ def join(job: Job) -> int:
 
 def _proved(link: socket.socket, first: bool) -> bool:
     """Whether the other end knows the token, and was shown that this one does."""
+    # A host that is gone without a word is noticed within a minute, as by ssh.
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 15),
+        ("TCP_KEEPINTVL", 15),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 60_000),
+    ):
+        if hasattr(socket, name):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     steps = (deliver_challenge, answer_challenge)
     _patient(link, 10)
     connection = Connection(os.dup(link.fileno()))
