@@ -23,7 +23,9 @@ import numpy as np
 import psutil
 import pytest
 
-from netglot import backends
+from netglot import backends, workloads
+from netglot.check.lineup import line_up
+from netglot.check.settings import entries
 from netglot.cli import run
 from netglot.errors import UserError
 from netglot.race.engine import race
@@ -496,6 +498,23 @@ def _processes_with(name: str, value: str) -> list[int]:
 
 def _watch(*args: Any, **details: Any) -> None:
     pass
+
+
+def test_an_engine_that_needs_more_than_its_workers_is_for_one_host(
+    tmp_path: Path,
+) -> None:
+    names, told = ("chainer", "mxnet"), {}
+    settings = RaceSettings("mnist-fcn", names, tmp_path, workers=2)
+
+    def out(entry: Any, status: str, why: str) -> None:
+        told[entry.label] = f"{status}: {why}"
+
+    workload = workloads.get("mnist-fcn")
+    two: Any = ["a", "b"]
+    chosen = entries(names)
+    assert not line_up(settings, workload, chosen, lambda *_: 1 / 0, out, _watch, two)
+    assert "netglot starts mpiexec on its own host alone" in told["chainer"]
+    assert "gap: " in told["mxnet"] and "processes beside" in told["mxnet"]
 
 
 @pytest.mark.framework

@@ -119,6 +119,15 @@ class Engine:
     launcher: str = ""
     missing: Mapping[type[Op], str] = field(default_factory=dict)
 
+    @property
+    def alone(self) -> str:
+        """Why it trains on one host alone, and in no job; "" where it need not."""
+        if self.launcher:
+            return f"netglot starts {self.launcher.split()[0]} on its own host alone"
+        if self.beside:
+            return "netglot starts the processes beside on its own host alone"
+        return ""
+
 
 class Gap(Exception):
     """A rule cannot say an operation with these attributes; the text is the reason."""

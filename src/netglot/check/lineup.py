@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from netglot.backend import Program
+from netglot.backend import Engine, Program
 from netglot.check.gate import Verdict
 from netglot.check.gatekeeper import AT_ONCE, share
 from netglot.check.settings import Entry, Settings
@@ -63,6 +63,11 @@ def line_up(
             programs[entry.label] = emit(workload, entry.backend, variant)
         except GapError as error:
             out(entry, "gap", str(error))
+            continue
+        engine = entry.backend.engine
+        if seats and isinstance(engine, Engine) and engine.alone:
+            del programs[entry.label]
+            out(entry, "gap", f"on seats of a job or of other hosts: {engine.alone}")
     writable = [entry for entry in chosen if entry.label in programs]
     environments = _environments(settings, writable, out, watch, seats)
     ready = [entry for entry in writable if entry.label in environments]
