@@ -17,7 +17,7 @@ ROOT = Path(netglot.__file__).parent
 
 #: Rooms from the bottom to the top. A file imports from its own room and from earlier.
 ORDER = (
-    ("errors", "places"),
+    ("errors", "places", "script"),
     ("axes", "symbols"),
     ("ops",),
     ("graph",),
