@@ -101,7 +101,8 @@ class Engine:
     ``name`` is for people. ``command`` starts a program by hand (``{file}`` is the
     program): with a launcher, or once per process. ``variables`` are set in each
     process beside those of every launcher (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``,
-    ``MASTER_ADDR``, ``MASTER_PORT``): ``{rank}``, ``{workers}``, ``{first}`` (the
+    ``MASTER_ADDR``, ``MASTER_PORT``): ``{rank}``, ``{local}`` (its rank on its host),
+    ``{workers}``, ``{first}`` (the
     address of the first, ``host:port``), ``{addresses}`` (of all, as JSON), ``{port}``
     (a free one of its own, higher than those of lower ranks) and ``{server}`` (that of
     the first process beside) in them are filled in. ``beside`` are the variables of

@@ -56,7 +56,7 @@ ENGINE = Engine(
         "OMPI_MCA_orte_hnp_uri": "0.0;tcp://{first}",
         "OMPI_COMM_WORLD_SIZE": "{workers}",
         "OMPI_COMM_WORLD_RANK": "{rank}",
-        "OMPI_COMM_WORLD_LOCAL_RANK": "{rank}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "{local}",
     },
 )
 #: What a process knows once it has joined the others, and what that imports.

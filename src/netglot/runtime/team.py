@@ -68,6 +68,7 @@ def variables_at(
     host, _, port = addresses[0].rpartition(":")
     known = {
         "rank": str(rank),
+        "local": str(local),
         "workers": str(len(addresses)),
         "first": addresses[0],
         "addresses": json.dumps(list(addresses)),
