@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,8 @@ def _cell_with(
         f"\n\nALONE = True\n_honest = {variant}\n\n\n"
         f"def {variant}(check):\n{told}\n    _honest(check)\n"
     )
+    for shared in rows.FOLDER.glob("_[!_]*.py"):
+        shutil.copy(shared, tmp_path)
     monkeypatch.setattr(rows, "FOLDER", tmp_path)
     row.path.write_text(text)
     return _cell(name, row)
