@@ -28,7 +28,7 @@ from netglot.race.engine import _together, race
 from netglot.race.settings import Settings as RaceSettings
 from netglot.runtime import envs, machine, team
 from netglot.runtime.jobs import Worker
-from netglot.runtime.launcher import Launcher
+from netglot.runtime.mpi import Launcher
 from netglot.runtime.team import Team
 from test_worker import PROGRAMS, gone
 

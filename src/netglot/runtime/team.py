@@ -19,7 +19,7 @@ from netglot.backend import Engine, Env
 from netglot.runtime import machine
 from netglot.runtime.envs import Environment, Pace
 from netglot.runtime.jobs import Failure, OnEvent, Result, Worker
-from netglot.runtime.launcher import Launcher, LaunchError
+from netglot.runtime.mpi import Launcher, LaunchError
 
 HOST = "127.0.0.1"
 #: Seconds in which the others may fail as well, before the first is blamed: one that
