@@ -426,16 +426,14 @@ def _shared(seat: Seat) -> tuple[Any, ...]:
 def threads_each(seats: Sequence[Seat], threads: int | None) -> list[int]:
     """The threads of each: its share of those that the processes of a host share."""
     return [
-        max(1, (threads or len(seat.cpus)) // _beside(seats, rank)[1])
+        team.threads_of(_beside(seats, rank)[1], threads, seat.cpus)
         for rank, seat in enumerate(seats)
     ]
 
 
 def cpus_of(seats: Sequence[Seat], rank: int, threads: int | None) -> tuple[int, ...]:
     """The CPUs of one: its own where its host has enough, else shared ones."""
-    allowed, each = seats[rank].cpus, threads_each(seats, threads)[rank]
-    position, _ = _beside(seats, rank)
-    return tuple(allowed[(position * each + i) % len(allowed)] for i in range(each))
+    return team.cpus_of(*_beside(seats, rank), threads, seats[rank].cpus)
 
 
 def facts(seats: Sequence[Seat]) -> list[dict[str, Any]]:

@@ -91,14 +91,23 @@ def variables_at(
     }
 
 
-def threads_of(workers: int, threads: int | None) -> int:
-    """The threads of one process: its share of all, one at least."""
-    return max(1, (threads or len(machine.allowed_cpus())) // workers)
+def threads_of(
+    workers: int, threads: int | None, allowed: Sequence[int] | None = None
+) -> int:
+    """The threads of one process: its share of all, one at least.
+
+    ``allowed`` are the CPUs of its host; None for this one.
+    """
+    allowed = machine.allowed_cpus() if allowed is None else allowed
+    return max(1, (threads or len(allowed)) // workers)
 
 
-def cpus_of(rank: int, workers: int, threads: int | None) -> tuple[int, ...]:
+def cpus_of(
+    rank: int, workers: int, threads: int | None, allowed: Sequence[int] | None = None
+) -> tuple[int, ...]:
     """The CPUs of one process: its own where there are enough, else shared ones."""
-    allowed, each = machine.allowed_cpus(), threads_of(workers, threads)
+    allowed = machine.allowed_cpus() if allowed is None else allowed
+    each = threads_of(workers, threads, allowed)
     return tuple(allowed[(rank * each + i) % len(allowed)] for i in range(each))
 
 
