@@ -150,7 +150,6 @@ class Seat:
         Raises ``EnvError`` with what the host lacks, and ``Lost``. ``label`` is how
         the framework is called there.
         """
-        keys = [envs.specification(env, series).key for series in env.python]
         if python:
             told = self.ask(
                 "interpreter",
@@ -162,6 +161,7 @@ class Seat:
             if told["lacking"]:
                 raise EnvError(told["lacking"])
             return Environment(**{**told["environment"], "interpreter": python})
+        keys = [envs.specification(env, series).key for series in env.python]
         told = self.ask(
             "environment", keys=keys, commands=[need.command for need in env.needs]
         )
